@@ -121,7 +121,7 @@ def test_no_tokenizer_makes_special_tokens_of_an_export(
     for form in ("sft", "text"):
         broken = tmp_path / f"{form}.jsonl"
         outcome = run("export", form, "--output", broken)
-        assert f"chat marks such as <|im_end|> in {marked} records." in outcome.out
+        assert f"chat marks such as <|im_end|> in {marked} records, so that" in outcome.out
         assert "<|im_end|>" not in broken.read_text(encoding="utf-8")
     assert not checked(test_data, case, tmp_path / "sft.jsonl", tokenizer)
 

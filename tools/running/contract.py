@@ -143,7 +143,10 @@ class Trial:
     def version_covers_settings(self) -> str:
         """Check that tools with different settings have different versions or equal answers."""
         version, named = self.tool.version, 0
-        again, expected = self.create(self.settings).version, "one that follows from the settings"
+        again, expected = (
+            self.create(self.settings).version,
+            "a version that depends only on the settings",
+        )
         _expect_same("`version`", version, again, "for another instance", expected)
         for setting, parameter in inspect.signature(type(self.tool)).parameters.items():
             value = self.settings.get(setting, parameter.default)
@@ -156,7 +159,7 @@ class Trial:
                 tool = self.create({**self.settings, setting: other})
                 named += tool.version != version
                 if tool.version == version:
-                    expected = f"another version with another {setting}"
+                    expected = f"a different version if {setting} differs"
                     self._compare(tool, f"with another {setting}", expected)
         return f"{named} settings with numbers or booleans change it"
 

@@ -165,7 +165,7 @@ BROKEN = {
         (broken(preselect=lambda *_: True), "gives True"),
         (
             broken(proposals=lambda _, document: [Proposal(len(document.text))]),
-            "Expected instances of",
+            "Expected positions in the text",
         ),
     ],
     "answers or fails rightly": [
@@ -182,9 +182,9 @@ BROKEN = {
         (broken(call_batch=lambda self, requests: BATCH(self, requests)[1:]), "one entry per call"),
     ],
     "version covers settings": [
-        (broken(__init__=count_up), "made again"),
-        (Forgetful, "which names times"),
-        (Picky, "which names is_picky"),
+        (broken(__init__=count_up), "for another instance"),
+        (Forgetful, "version if times differs"),
+        (Picky, "version if is_picky differs"),
     ],
 }
 
