@@ -282,7 +282,7 @@ def test_the_window_size_named_in_the_error_fits(prompt, window, new, context, m
             with pytest.raises(SequenceTooLongError):
                 check(prompt, 8, new, context, **more)
         else:
-            fitting = int(str(error).split("at most ")[1].split(",")[0])
+            fitting = int(str(error).split("corpus.window_tokens to at most ")[1].split(",")[0])
             assert 8 <= fitting < window
             check(prompt, fitting, new, context, **more)
     else:

@@ -78,7 +78,7 @@ def test_a_readme_is_left_out_beside_records_alone(tmp_path, source_of, written,
 
 
 def test_a_folder_holds_files_of_one_format_and_some_may_be_empty(tmp_path, source_of, written):
-    with pytest.raises(SourceError, match="empty"):
+    with pytest.raises(SourceError, match="has no files"):
         parsed(source_of(tmp_path))
     written("a.jsonl", "")
     written("b.jsonl", '{"text": "one"}')

@@ -231,7 +231,7 @@ def test_the_version_is_that_of_files_where_none_is_given():
     assert tools[0].sampling_version == tools[2].sampling_version != made_of(paint).sampling_version
     namespace: dict = {}
     exec("def f(x: int) -> int:\n    'Adds.'\n    return x", namespace)
-    with pytest.raises(ToolSettingsError, match="Give one with `version=`"):
+    with pytest.raises(ToolSettingsError, match="Pass one with `version=`"):
         FunctionTool.from_function(namespace["f"])
     assert answer_of(namespace["f"], "5") == "5"
 
@@ -353,7 +353,7 @@ def unknown(x: "Nothing") -> str:  # noqa: F821  # pyright: ignore
         (lambda: "x", "has no docstring"),
         (later, "asynchronous"),
         (functools.partial(later), "asynchronous"),
-        (Decimal, "no function"),
+        (Decimal, "not a Python function"),
     ],
 )
 def test_a_function_that_cannot_be_called_from_text_is_refused(function, message):
