@@ -1,6 +1,7 @@
 """Merges the kept calls of all tools and inserts them into their texts: the dataset C* (paper §2).
 
-Calls are stored by their offsets and never parsed out of a text again.
+Later stages find calls by their stored offsets. They never parse calls out of a text, since the
+text may contain brackets of its own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,12 +39,12 @@ class KeptCall:
 
 
 class Segment(NamedTuple):
-    """Tokens that stay together: one token of the text, or a whole call.
+    """Unit that training rows never split: one token of the text, or one whole call.
 
     Attributes:
-        request_length: number of a call's tokens that the model writes, up to the arrow; None for
-            a token of the text.
-        name_length: number of tokens after ` [` for the tool's name and its parenthesis.
+        request_length: number of tokens of a call up to its arrow, which the model writes itself;
+            None for a token of the text.
+        name_length: number of tokens of `Tool(` after ` [`; 0 for a token of the text.
     """
 
     ids: list[int]
@@ -52,9 +53,10 @@ class Segment(NamedTuple):
 
 
 def one_call_per_position(calls: Iterable[KeptCall]) -> list[KeptCall]:
-    """Keep the best call of each position, from left to right.
+    """Return the best call at each position, from left to right.
 
-    The largest loss reduction wins, then the shorter result, then the first of `calls`.
+    The call with the largest loss reduction is best. Ties go to the shorter result, then to the
+    earlier call in `calls`.
     """
     best: dict[int, KeptCall] = {}
     for call in calls:
@@ -106,7 +108,7 @@ def check_round_trip(window: Window, calls: Sequence[KeptCall]) -> None:
 def check_call_offsets(
     calls: Sequence[KeptCall], offsets: Sequence[int | None], *, of: str
 ) -> None:
-    """Raise ToolformerError if calls are not at token boundaries of a text, named `of`."""
+    """Raise ToolformerError if a call is not at a token boundary; `of` names the text."""
     misplaced = [
         call
         for call in calls

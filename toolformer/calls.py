@@ -1,4 +1,4 @@
-"""Encodes calls, e(c) and e(c, r), as tokens of separately encoded pieces."""
+"""Encodes calls, e(c) and e(c, r), as tokens; each piece of a call is encoded separately."""
 
 import regex
 
@@ -6,16 +6,17 @@ from toolformer.forward.tokenization import Tokenizer
 from tools.protocol import ToolCall
 from tools.syntax import CALL_OPEN, call_pieces
 
-# Longer strings, such as digests, are neither words nor numbers.
+# `cut_result` keeps words and numbers whole, but it may cut longer strings, such as digests.
 _MAX_WORD_CHARACTERS = 30
 _CHARACTER = regex.compile(r"\X")
-# Characters between spaces, in scripts that separate words by spaces.
+# A word in a script that separates words by spaces.
 _WORD = regex.compile(
     r"[^\s\p{Script=Han}\p{Script=Hira}\p{Script=Kana}\p{Script=Tibt}\p{Script=Yiii}"
     r"\p{Line_Break=Complex_Context}]+"
 )
-# Digits of any script with the characters that join them: 1,234.50, 1 234, -3, 10^6, 2024-05-31,
-# 12:30, 3/4, 5e-7. Chinese numerals count as digits, although Unicode classifies them as letters.
+# A number: digits of any script and the characters that join them, as in 1,234.50, 1 234, -3, 10^6,
+# 2024-05-31, 12:30, 3/4, 5e-7. Chinese numerals count as digits, although Unicode classifies them
+# as letters.
 _DIGIT = r"\P{Numeric_Type=None}"
 _NUMBER = regex.compile(
     rf"[+\-−]?{_DIGIT}+(?:(?:[.,:/^'’_·٫٬．，：×*\-–−]{{1,2}}|[eE][+\-−]?|\s(?=\d{{3}}(?!\d))){_DIGIT}+)*"
@@ -43,7 +44,7 @@ def request_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
 
 
 def name_ids(tokenizer: Tokenizer, call: ToolCall) -> list[int]:
-    """Return the tokens of e(c) after ` [` for the tool's name and its parenthesis."""
+    """Return the tokens of `Tool(`, which follow ` [` in e(c)."""
     return tokenizer.encode_pieces(call_pieces(call, None)[:2])[1:]
 
 
@@ -54,10 +55,10 @@ def call_open_id(tokenizer: Tokenizer) -> int:
 
 
 def cut_result(tokenizer: Tokenizer, result: str, *, max_tokens: int) -> str:
-    """Cut a result to at most `max_tokens` tokens, between words.
+    """Cut a result to at most `max_tokens` tokens, between words; return "" if no word fits.
 
-    Words of more than 30 characters, such as digests, and scripts without spaces are cut between
-    characters. Numbers of up to 30 characters are never cut. If nothing fits, return "".
+    Words of more than 30 characters, such as digests, and scripts without spaces may be cut between
+    characters. Numbers of up to 30 characters are never cut.
     """
     ids, offsets = tokenizer.encode_with_offsets(result)
     if len(ids) <= max_tokens:

@@ -2,8 +2,8 @@
 
     x[:p]  e(c, r)  x[p:]        the model's input; further calls come after x[p]
 
-The paper samples every call in a text without other calls, so no call can use another's result. It
-names this first among its limitations (§7).
+The paper samples every call in a text without other calls, so no call can use another's result.
+This is the first limitation that it lists (§7).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +17,10 @@ from tools.protocol import ToolCall
 
 
 class FirstCalls:
-    """First calls by window, and the shift of positions that they cause.
+    """The first call of each window, and the shift in token positions that it causes.
 
-    Only the model's input contains these calls; all other positions are those without them.
+    Only the model's input contains the first calls. Everywhere else, positions refer to the window
+    without its first call.
     """
 
     def __init__(self, calls: Mapping[WindowKey, KeptCall], tokenizer: Tokenizer):
@@ -30,10 +31,10 @@ class FirstCalls:
         }
 
     def insert(self, windows: Iterable[Window]) -> Iterator[Window]:
-        """Yield the windows with their first calls, as input of the model.
+        """Yield each window as input for the model, with its first call inserted.
 
-        Character offsets stay those of the text. They are None up to and including the first
-        token after the call, so that no further call is placed there.
+        Character offsets still refer to the text without the call. They are None up to and
+        including the first token after the call, so that no further call is placed there.
         """
         for window in windows:
             key = window.key

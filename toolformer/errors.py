@@ -1,4 +1,4 @@
-"""Errors that the package raises on purpose: one root, one class per kind of cause."""
+"""Defines the errors that the package raises on purpose, one class per kind of cause."""
 
 
 class ToolformerError(Exception): ...
@@ -23,7 +23,7 @@ class ServedModelError(ToolformerError, RuntimeError):
 
 
 class ServerUnavailableError(ServedModelError):
-    """The server answers no request, or none with this key."""
+    """The server is unreachable, or it rejects the API key."""
 
 
 class TransientServerError(ServerUnavailableError):
@@ -46,7 +46,7 @@ class DivergedError(TrainingError):
 
 
 class CheckpointError(ToolformerError, ValueError):
-    """A checkpoint is damaged or belongs to different work."""
+    """A checkpoint is damaged or was written for different inputs."""
 
 
 class OutOfMemoryError(ToolformerError, MemoryError):

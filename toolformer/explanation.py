@@ -1,10 +1,12 @@
 """Explains single calls: computes the losses that the filter sums, token by token.
 
+z is the inserted call, i its position in the text x, and w the number of tokens with weight:
+
     prefix:   BOS | z | x_0 … x_{i+w-2}
     inline:   BOS | x_0 … x_{i-1} | z | x_i … x_{i+w-2}
 
-Either way the state at index |z| + j predicts x_j, for every j from i on. Each loss has its own
-row. Nothing is shared between calls, so `toolformer.scoring.losses` scores shards.
+With either placement, the state at index |z| + j predicts x_j for every j ≥ i. Every loss has its
+own row and calls share no computation, so shards are scored by `toolformer.scoring.losses` instead.
 """
 
 from collections.abc import Sequence
@@ -43,9 +45,9 @@ class CallExplanation:
     losses: CallLosses
 
     def gains(self, baseline: Baseline = "minimum") -> list[float]:
-        """Return what each token contributes to L_i⁻ - L_i⁺, in nats.
+        """Return each token's contribution to L_i⁻ - L_i⁺, in nats.
 
-        L_i⁻ is the smaller of two whole losses. It does not take each token's smaller loss.
+        L_i⁻ is the smaller of two summed losses, so all tokens are compared with the same one.
         """
         without_result = self.losses.loss_call_without_result
         compares_with_call = (

@@ -1,4 +1,4 @@
-"""Decides from its losses whether a call is kept, and why (paper §2)."""
+"""Decides whether a call is kept, given its losses, and gives the reason (paper §2)."""
 
 import math
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Literal
 
 from toolformer.base.constants import THRESHOLD_TOLERANCE
 
-# The loss L_i⁻ that a call with its result has to improve on: the smaller one of the losses without
-# call and without result (as in the paper), or always the loss without call.
+# How to compute L_i⁻, the loss that a call with its result must improve on: as the minimum of the
+# losses without the call and without the result (as in the paper), or as the loss without the call.
 Baseline = Literal["minimum", "without_call"]
 
 
@@ -25,7 +25,7 @@ class FilterReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallLosses:
-    """Losses of one call in nats; None for a loss that was not needed.
+    """Losses of one call in nats; a loss is None if the decision did not need it.
 
     Attributes:
         loss_without_call: L_i(ε).
@@ -44,9 +44,9 @@ class CallLosses:
 
 @dataclass(frozen=True, slots=True)
 class FilterDecision:
-    """A decision, its reason, and L_i⁻ - L_i⁺ in nats: None if not finite.
+    """Whether a call is kept, why, and L_i⁻ - L_i⁺ in nats (None if it is not finite).
 
-    If a loss was not needed, `loss_reduction` is the upper bound that decided.
+    If a loss is None, `loss_reduction` is an upper bound that is already below the threshold.
     """
 
     is_kept: bool
@@ -65,7 +65,8 @@ def decide(
     """Keep a call iff L_i⁻ - L_i⁺ >= τ_f, where L_i⁻ = min(L_i(ε), L_i(e(c, ε))).
 
     `filtering_threshold` is τ_f in nats. A loss may be None if an upper bound of the reduction is
-    below all thresholds: L_i(ε), since L_i⁺ is not negative, or L_i(ε) - L_i⁺.
+    already below all thresholds. The bounds are L_i(ε) - L_i⁺ and, since L_i⁺ is not negative,
+    L_i(ε).
     """
     if losses.tokens_used == 0:
         return FilterDecision(False, FilterReason.NO_TEXT_AFTER_POSITION, 0.0)

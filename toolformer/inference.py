@@ -64,7 +64,7 @@ def complete(
             ("Calculator", "Calendar"), typed functions, or `Tool` objects.
         date: Today's date for the Calendar; by default the machine's date.
         max_new_tokens: Maximum number of tokens outside calls.
-        stop_texts: The completion ends before the first of these that appears outside calls.
+        stop_texts: Texts that end the completion: it is cut before the first one outside calls.
         min_call_probability: Minimum probability, from 0 to 1, of ` [` and a tool's name for a call
             to open; for all tools, or by tool. 0 leaves the decision to `call_top_k`, as in the
             paper. By default a tool has the value that `toolformer train` stored with the model.
@@ -96,8 +96,8 @@ def complete(
     if precision not in get_args(Precision):
         known = ", ".join(get_args(Precision))
         raise ValueError(f"precision is {precision!r}. Expected one of {known}.")
-    given = min_call_probability if isinstance(min_call_probability, Mapping) else {}
-    if unknown := sorted(given.keys() - tools_by_name.keys()):
+    minimums = min_call_probability if isinstance(min_call_probability, Mapping) else {}
+    if unknown := sorted(minimums.keys() - tools_by_name.keys()):
         raise ToolSettingsError(
             f"min_call_probability names {unknown[0]!r}, which is not in tools. Expected some of "
             f"{', '.join(tools_by_name) or 'no tools'}."
@@ -124,7 +124,7 @@ def complete(
 
 def _by_name(tools: Sequence[AnyTool]) -> dict[str, Tool]:
     by_name: dict[str, Tool] = {}
-    for tool in map(_tool, tools):
+    for tool in map(_as_tool, tools):
         name = str(getattr(tool, "name", ""))
         if not is_tool_name(name) or name in by_name:
             problem = "occurs twice" if name in by_name else "cannot be written in a call"
@@ -137,7 +137,7 @@ def _by_name(tools: Sequence[AnyTool]) -> dict[str, Tool]:
     return by_name
 
 
-def _tool(given: AnyTool) -> Tool:
+def _as_tool(given: AnyTool) -> Tool:
     if given == "Calendar" or isinstance(given, Calendar):
         # A prompt has a date but no URL to read a date from.
         return Calendar(date_source="published_on")
@@ -147,7 +147,7 @@ def _tool(given: AnyTool) -> Tool:
         return given
     if callable(given) and not isinstance(given, type):
         about = given.__doc__ or "A function."
-        # Results are not stored, so their version does not matter.
+        # Results are not stored, so nothing ever compares versions.
         return FunctionTool.from_function(given, description=about, version="given")
     raise ToolSettingsError(
         f"tools has {given!r}, which is not a tool. Expected the name of a tool that needs no "
@@ -167,8 +167,10 @@ def _loaded(directory: Path, identity: str, device: str, precision: str) -> "Lan
     *choices, last = automatic_precisions(device) if precision == "auto" else [precision]
     record = directory / RECORD_FILE
     # A finetuned model needs the start token that it was trained with.
-    start = json.loads(record.read_text()).get("bos_token") if record.is_file() else None
+    bos_token = json.loads(record.read_text()).get("bos_token") if record.is_file() else None
     for choice in choices:
         with suppress(OverflowingModelError):
-            return LanguageModel.load(directory, precision=choice, device=device, bos_token=start)
-    return LanguageModel.load(directory, precision=last, device=device, bos_token=start)
+            return LanguageModel.load(
+                directory, precision=choice, device=device, bos_token=bos_token
+            )
+    return LanguageModel.load(directory, precision=last, device=device, bos_token=bos_token)

@@ -12,7 +12,7 @@ TOKEN_WEIGHTS = (5 / 15, 4 / 15, 3 / 15, 2 / 15, 1 / 15)
 def window_weights(tokens: int, *, are_linear: bool) -> tuple[float, ...]:
     """Return weights that sum to 1: equal, or falling linearly to 0 after the last token.
 
-    The paper only has linear weights of 5 tokens (`TOKEN_WEIGHTS`).
+    The paper uses only linear weights over 5 tokens (`TOKEN_WEIGHTS`).
     """
     if not are_linear:
         return (1 / tokens,) * tokens

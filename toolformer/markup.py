@@ -1,6 +1,6 @@
-"""Removes markup of chats, special tokens, calculations (GSM8K) and calls from texts; counts HTML.
+"""Removes chat markup, special tokens, GSM8K's calculations and calls from texts; counts HTML.
 
-Only unambiguous markup is matched. A Markdown heading or `cout << x` stays.
+Only unambiguous markup is removed. A Markdown heading or `cout << x` stays.
 """
 
 import re
@@ -32,8 +32,9 @@ _ROLE = re.compile(
     r"(?:system|developer|user|assistant|model|tool|ipython)"
     r"|(<\|channel\|?>)(?:analysis|commentary|final|thought))(?=\s|<\|)[ \t]*(?:\r?\n)?"
 )
-# <<48/2=24>>24, and Calc-X's form of the same. Readers only see the number after the annotation.
-# Without an operator and with a leading space it is code: 1 << 3 = 8 >> 2.
+# A calculation as GSM8K annotates it, <<48/2=24>>24: people read only the number after >>. Text
+# with a space after << and no operator is code: 1 << 3 = 8 >> 2. `_GADGET` matches Calc-X's
+# notation.
 _SIGNS = r"-−–+*/x×·⋅÷^%$€£.,()\d\s"
 _CALCULATION = re.compile(
     r"<<(?=[^=<>\n]*\d)(?=\S|[^=<>\n]*\d\s*[-−–+*/x×·⋅÷^])"
@@ -59,7 +60,7 @@ _TOOLKEN = re.compile(
 )
 # Text between << and >> that `_CALCULATION` cannot parse. Code has a space after << or before >>,
 # and chunk names of literate programs have an equals sign after >>, so neither matches.
-_UNREAD = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
+_UNPARSED = re.compile(r"<<(?=\S)(?=[^<>\n]*\d)[^<>=\n]{1,200}=[^<>\n]{0,200}(?<=\S)>>(?!=)")
 # The line that ends a solution of GSM8K: `#### 72`.
 _ANSWER = r"(?:\r?\n)?^####[ \t]*[-−–+]?[$€£]?[-−–]?(?:\d[\d,]*+(?:\.\d+)?|\.\d+)(?:/\d+)?%?\.?"
 _ANSWERS = re.compile(rf"{_ANSWER}[ \t]*(?=\r?$)", re.MULTILINE)
@@ -77,9 +78,9 @@ _MISREAD = re.compile(
     rf"(?<![A-ZÀ-Þ])[ÂÃ]{_CONTINUATION}|â[€‚„†ˆ‰œ]{_CONTINUATION}|ðŸ{_CONTINUATION}{{2}}"
     rf"|(?:[Ä-ß]{_CONTINUATION}|[á-ï]{_CONTINUATION}{{2}}){{2,}}"
 )
-# Every match contains one of these strings. Most texts contain none, and finding that out is far
-# cheaper than matching.
-_STARTS = {
+# Every match of a pattern contains one of its strings. Most texts contain none of them, and
+# searching for a string is far cheaper than matching.
+_REQUIRED_TEXTS = {
     _ROLE: ("<",),
     CHAT_MARKUP: ("<", "[", "###"),
     _GADGET: ("<gadget",),
@@ -89,16 +90,16 @@ _STARTS = {
     _ANSWERS: ("####",),
     _LAST_ANSWER: ("####",),
 }
-# Removing markup can join its surroundings to new markup, so it is removed repeatedly. From the
-# second pass on a space replaces it, so that nested markup does not join forever.
+# Removing markup can join the text around it into new markup, so there are several passes. From the
+# second pass on, a space replaces markup, which keeps the surrounding text from joining again.
 _REPLACEMENTS = ("", " ", " ", " ")
 
 
 class Calculation(NamedTuple):
     """An annotated calculation or a call that was removed from a text.
 
-    `offset` counts characters of the text without markup; the visible result follows there. `tool`
-    is None for a calculation.
+    `offset` is the character in the stripped text at which the visible result begins. `tool` is
+    None for a calculation.
     """
 
     offset: int
@@ -108,7 +109,7 @@ class Calculation(NamedTuple):
 
 
 class Stripped(NamedTuple):
-    """A text without markup, the number of removed pieces, and the calculations and calls in it."""
+    """A text without markup, the number of removed pieces, and which calculations and calls it had."""
 
     text: str
     marks: int
@@ -132,12 +133,12 @@ def strip_markup(text: str) -> Stripped:
     # All markup contains one of these characters.
     if not any(sign in text for sign in "<[#"):
         return Stripped(text, 0, [])
-    total = solutions = 0
+    total = num_calculations = 0
     calculations: list[Calculation] = []
 
     def replace(pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str]) -> int:
         nonlocal text, calculations
-        if not any(start in text for start in _STARTS[pattern]):
+        if not any(required in text for required in _REQUIRED_TEXTS[pattern]):
             return 0
         text, calculations, count = _replaced(pattern, replacement, text, calculations)
         return count
@@ -148,23 +149,24 @@ def strip_markup(text: str) -> Stripped:
         gadgets = replace(_GADGET, lambda _, replacement=replacement: replacement)
         calls = replace(_CALL, lambda _, replacement=replacement: replacement)
         calls += replace(_TOOLKEN, lambda _, replacement=replacement: replacement)
-        sums = replace(
+        calculations_removed = replace(
             _CALCULATION,
             lambda match: "" if match["shown"] is not None else match["result"].strip(),
         )
-        solutions += gadgets + sums
-        found = chat_markup + gadgets + calls + sums
-        total += found
-        if not found:
+        num_calculations += gadgets + calculations_removed
+        num_removed = chat_markup + gadgets + calls + calculations_removed
+        total += num_removed
+        if not num_removed:
             break
-    # Inside a text, such lines are answers only in solutions; elsewhere they are headings.
-    answers = replace(_ANSWERS if solutions else _LAST_ANSWER, lambda _: "")
+    # In a text with calculations, every such line is an answer. In other texts only the last line
+    # can be one, and earlier ones are headings.
+    answers = replace(_ANSWERS if num_calculations else _LAST_ANSWER, lambda _: "")
     return Stripped(text, total + answers, calculations)
 
 
 def count_unreadable(text: str) -> int:
     """Count annotations such as <<6*n=30>> that look like calculations but cannot be parsed."""
-    return len(_UNREAD.findall(text)) if "<<" in text else 0
+    return len(_UNPARSED.findall(text)) if "<<" in text else 0
 
 
 def _replaced(
@@ -173,17 +175,17 @@ def _replaced(
     text: str,
     calculations: Sequence[Calculation],
 ) -> tuple[str, list[Calculation], int]:
-    """Replace like `re.subn`; shift the offsets of calculations, and add the replaced ones."""
+    """Replace like `re.subn`; shift the offsets of `calculations`, and add those in the matches."""
     pieces: list[str] = []
     shifted: list[Calculation] = []
-    end = length = done = count = 0
+    end = length = num_shifted = count = 0
 
     def shift_before(bound: int, *, shift: int, max_offset: int) -> None:
-        nonlocal done
-        while done < len(calculations) and calculations[done].offset < bound:
-            offset = min(calculations[done].offset + shift, max_offset)
-            shifted.append(calculations[done]._replace(offset=offset))
-            done += 1
+        nonlocal num_shifted
+        while num_shifted < len(calculations) and calculations[num_shifted].offset < bound:
+            offset = min(calculations[num_shifted].offset + shift, max_offset)
+            shifted.append(calculations[num_shifted]._replace(offset=offset))
+            num_shifted += 1
 
     for match in pattern.finditer(text):
         count += 1
@@ -203,7 +205,8 @@ def _replaced(
 def count_html(text: str) -> int:
     """Count the HTML tags, HTML entities and wrongly decoded characters of a text.
 
-    Tags only count if one of them ends an element or has attributes: the text may mention a tag.
+    Tags only count if at least one is an end tag or has attributes. Otherwise the text may just
+    mention a tag.
     """
     tags = list(_TAG.finditer(text)) if "<" in text else []
     is_html = any(tag["end"] or tag["rest"] for tag in tags)

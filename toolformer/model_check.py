@@ -1,4 +1,4 @@
-"""Compares the batched and cached computations for a model with the reference method."""
+"""Checks the batched and cached computations of a model against `toolformer.reference`."""
 
 import math
 import tempfile
@@ -34,10 +34,10 @@ _PROMPT = (
     "Output: Six crates of 24 make [Calculator(6 * 24)] 144.\n\n"
     "Input: {text}\nOutput:"
 )
-# Has digits, brackets, a letter of two characters, an emoji of several bytes and a line break.
+# Has digits, brackets, a letter made of two characters, an emoji of several bytes and a line break.
 _TEXT = "Zoe\u0301 [of Vérone] sold 48 loaves at 3.50 🌋 each,\nso it took 1,234 (not 17) crowns. "
 _SHORT_TEXT = "Rain fell on 12 hills"
-# Texts that exceed a longer attention window would take minutes.
+# A text that exceeds a longer attention window would take minutes to check.
 _MAX_ATTENTION_WINDOW = 1024
 # Smaller p_i lie below any threshold, so their relative error does not matter.
 _MIN_PROBABILITY = 1e-12
@@ -46,7 +46,7 @@ _MIN_PROBABILITY = 1e-12
 TOLERANCES = {"float32": 5e-4, "float16": 0.03, "bfloat16": 0.3}
 _TOOL_SETTINGS = ToolSettings(sampling_threshold=0.0, positions_per_text=3, calls_per_position=2)
 _SAMPLING = SamplingSettings(max_new_tokens=6, seed=7)
-# A call opens at the first token, gets no result and is undone.
+# A call opens at the first token and is undone, because it gets no result.
 _DECODING = Decoding(
     DecodingSettings(max_new_tokens=12, call_top_k=1_000_000, max_call_tokens=4, call_attempts=1),
     max_result_tokens=4,
@@ -59,9 +59,9 @@ _Windows = Mapping[WindowKey, Window]
 def check_model(model: LanguageModel) -> dict[str, float]:
     """Return the largest differences of a model's numbers from the reference.
 
-    `call_probability` is relative. The others are in nats: `samples` per token, `losses` and
-    `inline_losses` per call, `training_loss` per batch. `decoded` is per token, or the margin by
-    which another token is more likely.
+    `call_probability` is a relative difference. The others are in nats: `samples` per token,
+    `losses` and `inline_losses` per call, `training_loss` per batch. `decoded` is the difference
+    per token, or the margin by which the reference prefers another token.
     """
     windows = _windows(model)
     call_probability, samples = _sampling(model, windows)
@@ -85,7 +85,7 @@ def faults(differences: Mapping[str, float], tolerance: float) -> list[str]:
 
 
 def _windows(model: LanguageModel) -> dict[WindowKey, Window]:
-    """Return windows of two texts; the first text is longer than the model's attention window."""
+    """Return windows of two texts, the first of which exceeds the model's attention window."""
     window = attention_window(model.text_config) or 0
     count = len(model.tokenizer.encode(_TEXT))
     times = 1 + (window // count if window <= _MAX_ATTENTION_WINDOW else 0)
@@ -154,8 +154,8 @@ def _scoring(model: LanguageModel, windows: _Windows, scoring: ScoringSettings) 
             is_inline=scoring.placement == "inline",
         )
         for name in ("loss_without_call", "loss_call_without_result", "loss_with_result"):
-            found = getattr(losses[call.call_id], name)
-            differences.append(abs(found - getattr(expected, name)))
+            computed = getattr(losses[call.call_id], name)
+            differences.append(abs(computed - getattr(expected, name)))
     return max(differences)
 
 

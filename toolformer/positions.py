@@ -15,7 +15,7 @@ def choose_positions(
 ) -> list[int]:
     """Return the k positions with the largest p_i > τ_s, from left to right and counted from 0.
 
-    Of equal p_i, the earlier position wins.
+    Ties go to the earlier position.
     """
     above = [
         position
@@ -29,11 +29,11 @@ def choose_positions(
 def proposed_positions(
     proposals: Sequence[Proposal], *, start: int, text: str, offsets: Sequence[int | None]
 ) -> dict[int, str | None]:
-    """Return the positions of a window where a tool proposes calls, with arguments if proposed.
+    """Return the positions in a window where a tool proposes calls, with the arguments or None.
 
-    `proposals` belong to the whole text, in which the window begins at character `start`. A call
-    starts with its own space, so a space before a proposal's offset comes after the call: the
-    position is that of the token with this space. In a token, the first with arguments counts.
+    `proposals` refer to the whole text, in which the window begins at character `start`. A call
+    brings its own space. So a call proposed after a space is inserted before that space, at the
+    position of its token. Of several proposals in one token, the first with arguments wins.
 
     Example:
         >>> proposals = [Proposal(6, "1 + 1"), Proposal(9)]

@@ -139,7 +139,8 @@ def sample_tokens(
     tokens: list[int] = []
     while len(tokens) < max_tokens:
         probabilities = next_token_log_probabilities(model, [*context, *tokens]).double().exp()
-        # The 256 most likely tokens in descending order, then the others by their ids.
+        # In the order that batched sampling uses: the 256 most likely tokens in descending order,
+        # then the other tokens by id.
         most_likely = probabilities.sort(descending=True, stable=True).indices[:256]
         is_other = torch.ones_like(probabilities, dtype=torch.bool)
         is_other[most_likely] = False
@@ -153,7 +154,7 @@ def sample_tokens(
 
 
 def ends_text(model: LanguageModel, token: int) -> bool:
-    """Return whether a token is not text, which ends a sample."""
+    """Return whether a token is not text; such a token ends a sample."""
     return token in model.end_ids or token in model.tokenizer.special_ids
 
 
@@ -188,7 +189,8 @@ def call_losses(
 ) -> Call:
     """Compute L_i(ε), L_i(e(c, ε)) and L_i(e(c, r)).
 
-    The paper puts the call before the whole text. With `is_inline` it stands at its position.
+    The paper puts the call before the whole text. With `is_inline`, the call is at its position
+    instead.
     """
     ids = model.tokenizer.encode(text)
     losses = []

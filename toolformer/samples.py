@@ -1,4 +1,4 @@
-"""Defines sampled calls: where sampling ends, how a sample is parsed, and its key."""
+"""Defines sampled calls: where sampling ends, how a sample is parsed, and how its id is derived."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ DUPLICATE = "duplicate"
 INVALID_ARGUMENTS = "invalid_arguments"
 REPEATS_DEMONSTRATION = "repeats_demonstration"
 
-# What the tool proposed of a sample: nothing, its position, or the whole call.
+# How much of a call the tool proposed: nothing, its position, or the whole call.
 NOT_PROPOSED = "none"
 PROPOSED_POSITION = "position"
 PROPOSED_CALL = "call"
@@ -26,9 +26,9 @@ PROPOSED_CALL = "call"
 
 @dataclass(frozen=True, slots=True)
 class SampledCall:
-    """A sample or proposed call; `arguments` is None if they could not be parsed.
+    """A sampled or proposed call; `arguments` is None if the sample could not be parsed.
 
-    `call_probability` is None if no position had to be chosen, since all proposals were used.
+    `call_probability` is None if all proposals were used, so that no positions had to be chosen.
     """
 
     call_id: str
@@ -47,15 +47,18 @@ class SampledCall:
 
 @dataclass(frozen=True, slots=True)
 class CallReader:
-    """Finds the end of a call during sampling; `is_constrained` if `Tool(` was forced."""
+    """Finds the end of a call during sampling.
+
+    If `is_constrained`, `Tool(` was forced and only the arguments are sampled.
+    """
 
     is_constrained: bool
 
     def end(self, text: str) -> int | None:
         """Return the length of the sample in `text`; None while it is unfinished.
 
-        A line break ends a sample too, and so does `[` if sampling is constrained, since no call
-        can contain them.
+        No call can contain a line break or `[`. So a line break also ends a sample, and so does `[`
+        if sampling is constrained.
         """
         depth = 1
         for index, character in enumerate(text):
@@ -79,12 +82,12 @@ class CallReader:
 
 
 def forced_text(tool_name: str, *, is_constrained: bool) -> list[str]:
-    """Return the pieces of text that precede the sampled tokens."""
+    """Return the text, in pieces, that is forced before the sampled tokens."""
     return [CALL_OPEN, f"{tool_name}("] if is_constrained else [CALL_OPEN]
 
 
 def sample_text_of(sampled: str, tool_name: str, *, is_constrained: bool) -> str:
-    """Return the text after ` [`, up to the end of the call, given the sampled text."""
+    """Return the text of a call from after ` [` to its end, given the sampled text."""
     end = CallReader(is_constrained).end(sampled)
     text = sampled if end is None else sampled[:end]
     if not is_constrained:
@@ -119,7 +122,7 @@ def branch_uniforms(
     *,
     count: int,
 ) -> np.ndarray:
-    """Return the random numbers of one sample, which do not depend on other samples."""
+    """Return `count` random numbers in [0, 1) for one sample, independent of other samples."""
     branch_digest = digest(seed, document_id, window_index, tool_name, position, sample_index)
     key = int.from_bytes(branch_digest, "little")
     return np.random.Generator(np.random.Philox(key=key)).random(count)
@@ -136,7 +139,7 @@ def parse_samples(
     sampling: SamplingSettings,
     proposed: str = NOT_PROPOSED,
 ) -> Iterator[SampledCall]:
-    """Parse the samples of one position, or a `proposed_text`; repeated calls are duplicates."""
+    """Parse the samples of one position, or its `proposed_text`; a repeated call is a duplicate."""
     offset = window.offsets[position]
     if offset is None:
         raise ValueError(f"Position {position} lies inside a character of the window.")
@@ -182,10 +185,10 @@ def parse_samples(
 def drop_misplaced(
     samples: Sequence[SampledCall], windows: Sequence[Window], check_position: Callable[..., None]
 ) -> list[SampledCall]:
-    """Drop parsed samples that `Tool.check_position` of the called tool rejects.
+    """Drop parsed samples whose position `Tool.check_position` rejects.
 
-    `check_position` gets the text of the window, since the model sees no more of a document in
-    sampling and training. Duplicates need no check: the first call is at the same position.
+    `check_position` gets the text of the window, because the model sees no more of the document in
+    sampling and training. Duplicates need no check, since they have the position of the first call.
     """
     by_key = {window.key: window for window in windows}
     checked = []
@@ -211,8 +214,8 @@ def drop_repeated_demonstrations(
 ) -> list[SampledCall]:
     """Drop parsed samples whose arguments a model copied from a demonstration of the prompt.
 
-    The arguments are equal except for white space, case and punctuation at their edges, and contain
-    a number or word that is neither in the window nor in the title of the text.
+    Arguments count as copied if they equal a demonstration's except for white space, case and outer
+    punctuation, and contain a number or word that is neither in the window nor in the text's title.
     """
     demonstrated = {
         _without_edges(call.partition("(")[2].removesuffix(")"))

@@ -1,8 +1,9 @@
 """Samples candidate calls of one tool for windows of texts (paper §2, "Sampling API Calls").
 
 One pass over a text gives p_i at all positions. The m samples at the k chosen positions are then
-decoded together from the same KV cache. A tool may propose positions, and calls that need no
-sampling. A text with at most k proposals, all of them calls, is not fed, so its p_i are unknown.
+decoded together from the same KV cache. A tool may propose positions, or whole calls that need no
+sampling. If all proposals for a text are whole calls, at most k, the text is not fed and its p_i
+are unknown.
 """
 
 import itertools
@@ -52,15 +53,18 @@ def check_context(
     *,
     context_length: int,
 ) -> None:
-    """Raise SequenceTooLongError if a row for sampling or scoring may not fit; needs no weights."""
+    """Raise SequenceTooLongError if a row for sampling or scoring may exceed the context.
+
+    Needs no weights, so it can run before the model is loaded.
+    """
     window_tokens = settings.corpus.window_tokens
     max_new_tokens = settings.sampling.max_new_tokens
     max_result_tokens = settings.execution.max_result_tokens
     shared = shared_tokens(tokenizer, prompt)
     # The text occurs in the prompt and again at the start of the output. Inside the prompt, it can
-    # have slightly more tokens.
+    # have slightly more tokens, hence the margin of a sixteenth below.
     copies = 1 if prompt is None else 2
-    # A call's limits do not include its brackets, the tool's name and the arrow.
+    # The limits of a call exclude its brackets, the tool's name and the arrow: 16 more tokens.
     is_chained = settings.sampling.is_chained
     first = max_new_tokens + max_result_tokens + 16 if is_chained else 0
     rows = (
@@ -78,14 +82,14 @@ def check_context(
         ),
     )
     needed, text, call = max(
-        (others + copies * window_tokens + 16 + window_tokens // 16, text, call)
-        for copies, others, text, call in rows
+        (other_tokens + copies * window_tokens + 16 + window_tokens // 16, text, call)
+        for copies, other_tokens, text, call in rows
     )
     if needed <= context_length:
         return
     fitting = min(
-        (16 * (context_length - others - 16) + 15) // (16 * copies + 1)
-        for copies, others, *_ in rows
+        (16 * (context_length - other_tokens - 16) + 15) // (16 * copies + 1)
+        for copies, other_tokens, *_ in rows
     )
     figures = (
         f"{text}{f', a first call of {first} with its result' if first else ''} and {call} need "
@@ -125,12 +129,12 @@ def sample_calls(
 
     Args:
         prompt: the tool's few-shot prompt; None to omit it.
-        takes_arguments: whether there is anything to sample after `Tool(`. If not, constrained
-            sampling gives one call per position.
+        takes_arguments: whether the tool has arguments to sample after `Tool(`. If not, constrained
+            sampling returns one call per position.
         parse_arguments: parser of the tool, which may raise CallSyntaxError.
         proposed: proposals of the tool per window. The k proposed positions with the largest p_i
-            are chosen, whatever τ_s is. None if p_i alone decides.
-        branches: receives the sampled tokens, in the order of the returned rows.
+            are chosen, whatever τ_s is. None to choose among all positions.
+        branches: list to append the sampled tokens to, in the order of the returned rows.
     """
     needs_no_tokens = sampling.is_constrained and not takes_arguments
     allowed = [allowed_positions(window) for window in windows]
@@ -146,17 +150,17 @@ def sample_calls(
     ]
     texts = model.read(prompt, needed)
     chosen = _choose(texts, call_open_id(model.tokenizer), allowed, tool, proposed)
-    sampled = [] if needs_no_tokens else [each for each in chosen if each.arguments is None]
-    for each in sampled:
-        window = windows[each.at.row]
-        each.branches = [
+    sampled = [] if needs_no_tokens else [choice for choice in chosen if choice.arguments is None]
+    for choice in sampled:
+        window = windows[choice.at.row]
+        choice.branches = [
             Branch(
                 branch_uniforms(
                     sampling.seed,
                     window.document_id,
                     window.index,
                     tool_name,
-                    each.at.position,
+                    choice.at.position,
                     sample_index,
                     count=sampling.max_new_tokens,
                 )
@@ -168,8 +172,8 @@ def sample_calls(
     reader, token_text = CallReader(sampling.is_constrained), model.tokenizer.token_text
     if sampled:
         texts.sample(
-            [each.at for each in sampled],
-            [each.branches for each in sampled],
+            [choice.at for choice in sampled],
+            [choice.branches for choice in sampled],
             forced_ids=model.tokenizer.encode_pieces(
                 forced_text(tool_name, is_constrained=sampling.is_constrained)
             ),
@@ -181,25 +185,25 @@ def sample_calls(
             ),
         )
     if branches is not None:
-        branches += itertools.chain.from_iterable(each.branches for each in sampled)
+        branches += itertools.chain.from_iterable(choice.branches for choice in sampled)
     return [
         row
-        for each in chosen
+        for choice in chosen
         for row in parse_samples(
-            windows[each.at.row],
-            each.at.position,
-            each.call_probability,
-            each.texts(model.tokenizer, tool_name, ends),
+            windows[choice.at.row],
+            choice.at.position,
+            choice.call_probability,
+            choice.texts(model.tokenizer, tool_name, ends),
             tool_name=tool_name,
             parse_arguments=parse_arguments,
             sampling=sampling,
-            proposed=each.proposed(is_chosen_by_tool=proposed is not None),
+            proposed=choice.proposed(is_chosen_by_tool=proposed is not None),
         )
     ]
 
 
 def allowed_positions(window: Window) -> list[bool]:
-    """Return per position whether a call may open: where a character begins and no `[` follows."""
+    """Return whether each position may have a call: a character begins and no `[` follows."""
     return [
         offset is not None and not window.text[offset:].lstrip(" ").startswith("[")
         for offset in window.offsets
@@ -223,22 +227,22 @@ def sample_shard(
 ) -> list[SampledCall]:
     """Sample the calls of one tool for all windows of a shard, in batches; see `sample_calls`.
 
-    Windows of similar lengths are sampled together. Batches depend only on all windows, never on
-    the work that is left, since numbers are bit-equal only in equal batches. Up to k proposed calls
-    of a window are taken without feeding it. Raise OutOfMemoryError if a single window does not fit
-    the device's memory.
+    Windows of similar lengths are sampled together. Batches depend on all windows of the shard, not
+    on the remaining work, because results are bit-equal only in equal batches. If a tool proposes
+    at most k calls in a window, all with arguments, they are used without feeding the window. Raise
+    OutOfMemoryError if a single window does not fit the device's memory.
     """
     index_of = {window.key: index for index, window in enumerate(windows)}
     rows: list[SampledCall] = []
     if proposed is not None:
-        open_choices: list[tuple[Window, ProposedCalls]] = []
+        windows_to_feed: list[tuple[Window, ProposedCalls]] = []
         for window, calls in zip(windows, proposed, strict=True):
             allowed = itertools.compress(itertools.count(), allowed_positions(window))
-            placed = {position: calls[position] for position in allowed if position in calls}
-            if len(placed) > tool.positions_per_text or None in placed.values():
-                open_choices.append((window, placed))
+            allowed_calls = {position: calls[position] for position in allowed if position in calls}
+            if len(allowed_calls) > tool.positions_per_text or None in allowed_calls.values():
+                windows_to_feed.append((window, allowed_calls))
                 continue
-            for position, arguments in placed.items():
+            for position, arguments in allowed_calls.items():
                 rows += parse_samples(
                     window,
                     position,
@@ -249,10 +253,10 @@ def sample_shard(
                     sampling=sampling,
                     proposed=PROPOSED_CALL,
                 )
-        windows = [window for window, _ in open_choices]
-        proposed = [placed for _, placed in open_choices]
+        windows = [window for window, _ in windows_to_feed]
+        proposed = [allowed_calls for _, allowed_calls in windows_to_feed]
     branches = tool.positions_per_text * tool.calls_per_position
-    # The text occurs in the prompt and after it, and both are briefly copied.
+    # Four times the text: it occurs in the prompt and after it, and both are briefly copied.
     keys = shared_tokens(model.tokenizer, prompt) + 4 * window_tokens
     keys += branches * sampling.max_new_tokens
     # Stored so that a resumed shard keeps its batches, however much memory is free by then.
@@ -300,7 +304,7 @@ def sample_shard(
 
 @dataclass(slots=True)
 class _ChosenPosition:
-    """A position that gets calls: a proposed one if it has `arguments`, or one per branch."""
+    """A position that gets calls: the proposed one if `arguments` is set, or one per branch."""
 
     at: TextPosition
     call_probability: float
@@ -308,7 +312,7 @@ class _ChosenPosition:
     branches: list[Branch] = field(default_factory=list)
 
     def texts(self, tokenizer: "Tokenizer", tool_name: str, ends: AbstractSet[int]) -> list[str]:
-        """Return the text after the forced text of each sample."""
+        """Return the samples without their forced text, or the proposed call."""
         if self.arguments is not None:
             return [proposed_text(tool_name, self.arguments)]
         return [
@@ -329,14 +333,14 @@ def _choose(
     tool: ToolSettings,
     proposed: Sequence[ProposedCalls] | None,
 ) -> list[_ChosenPosition]:
-    """Return the positions of all windows that get calls, in order."""
+    """Return the positions that get calls, ordered by window and position."""
     positions = [
         TextPosition(row, position)
         for row, row_allowed in enumerate(allowed)
         for position in itertools.compress(itertools.count(), row_allowed)
     ]
     probabilities = [[0.0] * len(row_allowed) for row_allowed in allowed]
-    # Proposed positions may have any probability.
+    # τ_s does not apply to proposed positions.
     threshold = tool.sampling_threshold if proposed is None else -math.inf
     losses = texts.losses(
         [(at, open_id) for at in positions],

@@ -1,4 +1,4 @@
-"""Measures the cost of a stage, in tokens and seconds, across resumed processes."""
+"""Measures the cost of a stage, in tokens and seconds, over all processes that worked on it."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """Cost of one pass over `candidates`, the calls of one tool.
+    """Cost of one pass over the calls of one tool; `candidates` is their number.
 
     `tokens_fed` includes padding. Work that a killed process had not stored is not counted.
     """

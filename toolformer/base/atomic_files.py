@@ -2,7 +2,7 @@
 
 A killed process leaves the old content and temporary files, which `remove_abandoned` removes. A
 writing process holds a lock on one of the temporary files, which the kernel releases when the
-process ends. Host names and process ids would not do, since containers share them.
+process ends. A record of host name and process id would not do, since containers may share both.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# The new content, DuckDB's log of it, the folder that it replaces, and the lock.
+# Suffixes of the new content, DuckDB's log of it, the replaced folder, and the lock file.
 _SUFFIXES = (".tmp", ".tmp.wal", ".old.tmp", ".lock.tmp")
 _TEMPORARY = re.compile(rf"(.+\.[0-9a-f]{{16}})({'|'.join(map(re.escape, _SUFFIXES))})", re.DOTALL)
 
@@ -30,7 +30,7 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with beside(target) as temporary:
         yield temporary
-        # File systems have coarse clocks, and readers distinguish versions by their mtime.
+        # Readers distinguish versions by mtime, for which file systems' own clocks are too coarse.
         now = time.time_ns()
         os.utime(temporary, ns=(now, now))
         if is_durable:
@@ -42,10 +42,11 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder to fill, `filled` if given; after the block, it replaces `target`.
+    """Yield an empty folder to fill, which replaces `target` after the block.
 
-    If the block fails, the old folder stays. A kill between the two renames leaves nothing at
-    `target` until the next call, or `remove_abandoned`, restores the old folder.
+    `filled` is the path to yield; by default, it is a unique one. If the block fails, the old
+    folder stays. A kill between the two renames leaves nothing at `target` until the next call, or
+    `remove_abandoned`, restores the old folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent.glob(f"{glob.escape(target.name)}.*.tmp"))
@@ -82,7 +83,7 @@ def beside(target: Path) -> Iterator[Path]:
         with Path(f"{stem}.lock.tmp").open("ab") as lock:
             with suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            # With no link left, `remove_abandoned` removed the file before it was locked.
+            # A file without links was removed by `remove_abandoned` before it was locked: retry.
             if os.fstat(lock.fileno()).st_nlink:
                 try:
                     yield Path(f"{stem}.tmp")
@@ -116,7 +117,7 @@ def _remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to disk."""
+    """Flush a file, or a folder's directory entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

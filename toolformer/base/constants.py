@@ -5,8 +5,8 @@ import datetime
 # Command that installs an extra of pyproject.toml without changing any other package.
 INSTALL_EXTRA = "pip install -c requirements.lock -e '.[{}]'"
 
-# A tie reaches a threshold. float64 arithmetic can put a tie slightly below it, so the filter and
-# the SQL queries both allow this difference.
+# A value that equals a threshold reaches it. Rounding in float64 can put such a value slightly
+# below, so the filter and the SQL queries both allow this difference.
 THRESHOLD_TOLERANCE = 1e-9
 # Thresholds that the statistics always show (paper, table 2), in nats, ascending.
 SWEEP_THRESHOLDS = (0.5, 1.0, 2.0)

@@ -17,7 +17,7 @@ _SEPARATOR = "\x1f"
 # A file that changed more recently may change again within one tick of the file system's clock,
 # so its digest is not cached.
 _SETTLED_SECONDS = 2
-# Digests of smaller files are not shared between processes: computing one takes 0.1 seconds.
+# Digests of smaller files are not shared between processes: computing one takes only 0.1 seconds.
 _STORED_BYTES = 2**27
 # {resolved path: {state: digest}}, and the folder where processes share these digests.
 _known: dict[Path, dict[str, str]] = {}
@@ -25,7 +25,7 @@ _folders: list[Path] = []
 
 
 def digest(*parts: object, size: int = 16, separator: str = _SEPARATOR) -> bytes:
-    """Return the BLAKE2b digest, of `size` bytes, of the values' texts joined by `separator`."""
+    """Return the BLAKE2b digest (`size` bytes) of the values as texts joined by `separator`."""
     return digest_of_bytes(separator.join(map(str, parts)).encode(), size=size)
 
 

@@ -22,9 +22,10 @@ def prepare_transformers() -> None:
 
 @contextmanager
 def loading(what: str, refused: Callable[[str], Exception]) -> Iterator[None]:
-    """Raise `refused(sentence)` if the block fails, unless memory ran out.
+    """Convert an error in the block to `refused(sentence)`, unless memory ran out.
 
-    The sentence has no full stop. An error that already has the class of `refused` passes through.
+    The sentence says that `what` cannot be loaded, and why, without a full stop. An error that
+    already has the class of `refused(…)` is raised unchanged.
     """
     try:
         yield
@@ -55,7 +56,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether the machine or the device ran out of memory."""
     if isinstance(error, MemoryError):
         return True
-    # Only torch reports it by another class.
+    # Only torch reports a lack of memory by another class.
     if "torch" not in sys.modules or not isinstance(error, RuntimeError):
         return False
     from accelerate.utils.memory import should_reduce_batch_size

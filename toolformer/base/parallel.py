@@ -12,7 +12,7 @@ def in_parallel(function: Callable[[_S], _T], items: Iterable[_S]) -> list[_T]:
     """Return the results for all items, in their order, computed by up to 16 threads."""
     items = list(items)
     if len(items) == 1:
-        # Ctrl-C interrupts a wait of the main thread, such as for a lock, but not of a pool thread.
+        # Ctrl-C can interrupt the main thread while it waits, as for a lock, but not a pool thread.
         return [function(items[0])]
     with ThreadPoolExecutor(16) as pool:
         return list(pool.map(function, items))

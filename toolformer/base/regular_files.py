@@ -8,7 +8,7 @@ LFS_POINTER_ERROR = "it is a Git LFS pointer; fetch the file itself with `git lf
 
 
 def check_regular(file: Path) -> None:
-    """Raise OSError for devices and pipes, whose reading may never end, and Git LFS pointers."""
+    """Raise OSError for a Git LFS pointer, or for a device or pipe, which may never end."""
     if file.exists() and not (file.is_file() or file.is_dir()):
         raise OSError(errno.EINVAL, "it is not a regular file", str(file))
     with file.open("rb") as stream:
