@@ -109,7 +109,7 @@ class Calculation(NamedTuple):
 
 
 class Stripped(NamedTuple):
-    """A text without markup, the number of removed pieces, and which calculations and calls it had."""
+    """A text without markup, the number of removed pieces, and the calculations and calls in it."""
 
     text: str
     marks: int

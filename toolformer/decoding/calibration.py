@@ -1,12 +1,13 @@
 """Chooses the minimum probabilities for a model to open calls, from development texts.
 
-`call_gains` measures the probability and gain of openings; `opening_thresholds` finds thresholds.
-A tool with enough texts has its own thresholds. The other tools share theirs, since a tool with
-many texts says nothing about one that the model hardly learnt.
+`call_gains` measures the probability and gain of openings; `opening_thresholds` finds thresholds. A
+tool with enough texts gets its own thresholds. The other tools share thresholds that are chosen
+from their own openings, because a tool with many texts says nothing about one that the model hardly
+learnt.
 
-Each tool has two thresholds. In running text every opening counts once. Authors end prompts where
-they want something, so for the first token after a prompt, the openings at kept calls count as
-much in total as all others.
+Each tool has two thresholds. For running text, every opening counts once. For the first token after
+a prompt, positions with kept calls count as much in total as all other positions, because authors
+end prompts where they want an answer.
 """
 
 import functools
@@ -175,7 +176,7 @@ def min_call_probability_text(chosen: CalibratedProbability) -> str:
 
 
 def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
-    """Read a model's calibration, None without one; raise ToolformerError if it is damaged."""
+    """Read a model's calibration; return None without one, raise ToolformerError if damaged."""
     file = directory / MIN_CALL_PROBABILITY_FILE
     try:
         stored = read_dataclass(file, CalibratedProbability)
@@ -199,9 +200,9 @@ def read_min_call_probability(directory: Path) -> CalibratedProbability | None:
 def min_call_probability(
     directory: Path | None, given: float | Mapping[str, float] | None
 ) -> MinCallProbability:
-    """Return the minimum probabilities for calls to open; all decoding gets them here.
+    """Return the minimum probabilities for calls to open; all kinds of decoding call this.
 
-    Values `given` by the user come first, then calibrated ones. Without either, `CLOSED` is
+    Values `given` by the user take precedence over calibrated ones. Without either, `CLOSED` is
     returned and logged once, since nothing shows that the model's calls help. Raise ToolformerError
     if the calibration is damaged.
     """

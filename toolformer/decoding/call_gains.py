@@ -1,4 +1,4 @@
-"""Measures how likely calls open in texts, and how much the calls that the model writes gain.
+"""Measures how likely calls are to open in texts, and how much the model's own calls gain.
 
     text:     x_0 … x_{p-1} | x_p x_{p+1} …                    L(text alone), from p on
     call:     x_0 … x_{p-1} [Tool(a) -> r] x_p x_{p+1} …       L(text with the call), from p on
@@ -81,12 +81,12 @@ def written_calls(
     parse_arguments: Callable[[str, str], str],
     progress: Callable[[int, int], None],
 ) -> dict[TextPosition, WrittenCall]:
-    """Return the call that decoding would write at each of some positions where k allows one.
+    """Return the call that decoding would write at each position; ` [` must be in its top k.
 
     The call opens whatever its probability, and is undone after its arrow. Positions are omitted
     if the model names no tool there, or if the context has no room for a call.
     """
-    # The text ends after one more token. Results of the calls are computed later.
+    # One token after the call is enough, and the caller computes the results later.
     decoding = replace(
         decoding.changed(max_new_tokens=1, max_calls=1, call_attempts=1),
         min_call_probability=BY_RANK_ONLY,
@@ -109,14 +109,14 @@ def written_calls(
         parse_arguments=parse_arguments,
         progress=progress,
     )
-    named = (
+    named_tools = (
         _named_tool(completion.trace, model.tokenizer, decoding.enabled_tools)
         for completion in completions
     )
     return {
-        at: WrittenCall(*found, calls.get(index))
-        for index, (at, found) in enumerate(zip(fitting, named, strict=True))
-        if found is not None
+        at: WrittenCall(*named_tool, calls.get(index))
+        for index, (at, named_tool) in enumerate(zip(fitting, named_tools, strict=True))
+        if named_tool is not None
     }
 
 

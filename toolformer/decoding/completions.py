@@ -1,4 +1,4 @@
-"""Input and output types of decoding: settings, completions, and their calls and traces."""
+"""Defines inputs and outputs of decoding: settings, completions, and their calls and traces."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,8 +13,8 @@ TokenKind = Literal["sampled", "forced", "trigger", "undone"]
 class MinCallProbability(NamedTuple):
     """Minimum of p(` [`) · p(tool | ` [`) for a call to open, in addition to the rank of ` [`.
 
-    0 leaves the decision to the rank, as in the paper; 1 opens no call. `behind_prompt` holds for
-    the first token after a prompt, `in_text` for all others.
+    0 leaves the decision to the rank, as in the paper; 1 opens no call. `behind_prompt` applies to
+    the first token after a prompt, `in_text` to all later tokens.
     """
 
     in_text: float
@@ -35,7 +35,7 @@ class MinCallProbability(NamedTuple):
         return MinCallProbability.everywhere(given)
 
     def at(self, step: int, tools: Iterable[str]) -> dict[str, float]:
-        """Return each tool's minimum at a token outside calls, counted from 0 after the prompt."""
+        """Return each tool's minimum at token `step`, counted from 0 after the prompt."""
         own = {tool: self.by_tool.get(tool, self) for tool in tools}
         return {tool: each.in_text if step else each.behind_prompt for tool, each in own.items()}
 
@@ -62,12 +62,12 @@ CLOSED = MinCallProbability.everywhere(1.0)
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How texts are decoded (paper §2, "Inference", and §4.2).
+    """Settings for decoding texts (paper §2, "Inference", and §4.2).
 
     Attributes:
-        settings: limits and k; its minimum probability is ignored. Calls do not count towards
-            `max_new_tokens`, so outputs with and without calls have the same room.
-        blocked_tools: tools that the model knows but may not call, in `tools` or not.
+        settings: limits and k; their minimum probability is ignored. `max_new_tokens` excludes
+            calls, so calls do not shorten the rest of the output.
+        blocked_tools: tools that the model knows but may not call; they need not be in `tools`.
         min_call_probability: from the settings or the model's calibration; `CLOSED` disables calls.
     """
 
@@ -95,7 +95,7 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class DecodedCall:
-    """A call with its result, as inserted; its offset counts in `Completion.text_without_calls`."""
+    """A call with its inserted result; its offset refers to `Completion.text_without_calls`."""
 
     tool: str
     arguments: str
@@ -116,7 +116,7 @@ class TraceStep:
 
     Attributes:
         kind: `sampled` by the model, `forced` (result and `]`), `trigger` (the opening token), or
-            `undone` (part of an undone call). Losses and counts are over `sampled`.
+            `undone` (part of an undone call). Losses and token counts cover only `sampled`.
         call_rank: rank of the opening token at this step, 1 for the most likely token; None inside
             calls, if calls are disabled, and if a server does not report it.
         log_probability: of this token, in nats; None if the model did not choose it.
@@ -127,7 +127,7 @@ class TraceStep:
     text: str
     kind: TokenKind
     call_rank: int | None
-    # The last digits of probabilities depend on the batch.
+    # Not compared, because the last digits of probabilities depend on the batch.
     call_probability: float | None = field(compare=False)
     log_probability: float | None = field(default=None, compare=False)
     top: tuple[tuple[int, str, float], ...] = field(default=(), compare=False)

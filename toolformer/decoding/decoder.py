@@ -1,11 +1,11 @@
-"""Greedy decoding in which the model calls tools (paper §2 "Inference" and §4.2).
+"""Decodes texts greedily with live tool calls (paper §2 "Inference" and §4.2).
 
     prompt | text … [ Calculator(6 * 7) -> | 42 ] | text …
              sampled  trigger, sampled       forced  sampled, from the same KV cache
 
 The prompts of one `complete` are decoded in one continuous batch (`decoding_batch`). A prefix that
-all prompts share, such as the instruction of a benchmark, is fed once, and so is a prompt that is a
-prefix of others. The caller runs the calls.
+all prompts share, such as the instruction of a benchmark, is fed only once. So is a prompt that is
+a prefix of other prompts. The caller runs the calls.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,8 +54,8 @@ def complete(
     banned at this token, and no further call opens. No call opens inside a multi-token character.
 
     Args:
-        run_calls: gets all pending calls of a step with indices into `prompts`; returns for each a
-            result (see `tools.syntax.clean_result`), None, or `tools.protocol.NO_ANSWER`.
+        run_calls: gets all pending calls of a step with indices into `prompts`. For each call it
+            returns a result (see `tools.syntax.clean_result`), None, or `tools.protocol.NO_ANSWER`.
         prompt_ids: tokens of the prompts without the start token, if known.
         parse_arguments: normalises a tool's arguments; its CallSyntaxError undoes the call.
         find_end: returns the offset at which the text since the last call ends, or None; called
@@ -64,7 +64,8 @@ def complete(
             at which a call can first open.
         is_forced: open one call per text where its completion in `without_calls` gives ` [` the
             highest probability, whatever the rank.
-        rows_at_once: maximum number of texts decoded together; affects only the last digits.
+        rows_at_once: maximum number of texts decoded together; affects only the last
+            digits of probabilities.
 
     Raises:
         SequenceTooLongError: a prompt is longer than `max_prompt_length`.
@@ -78,7 +79,7 @@ def complete(
         for index, (prompt, ids) in enumerate(zip(prompts, prompt_ids, strict=True))
     ]
     if is_forced:
-        known = _forced(rows, without_calls or ())
+        known = _force_openings(rows, without_calls or ())
     else:
         known = _known_without_calls(rows, without_calls, decoding)
     unknown = [row for row in rows if row.index not in known]
@@ -95,7 +96,7 @@ def complete(
 def _known_without_calls(
     rows: Sequence[DecodingRow], without_calls: Sequence[Completion] | None, decoding: Decoding
 ) -> dict[int, Completion]:
-    """Return completions in which no call can open; advance the other rows to where one can."""
+    """Return completions in which no call can open; advance other rows to the first opening."""
     if without_calls is None:
         return {}
     if decoding.is_disabled:
@@ -119,7 +120,7 @@ def _known_without_calls(
     return known
 
 
-def _forced(
+def _force_openings(
     rows: Sequence[DecodingRow], without_calls: Sequence[Completion]
 ) -> dict[int, Completion]:
     """Return completions in which no call can be forced open; prepare the other rows for one."""
@@ -185,7 +186,7 @@ def _decode(
 
 
 def _feeding_order(rows: Sequence[DecodingRow]) -> list[DecodingRow]:
-    """Order rows by length, to pad little; a prompt that begins another directly follows it."""
+    """Order rows by length to reduce padding, each prompt directly before its own prefixes."""
     families: list[list[DecodingRow]] = []
     for row in sorted(rows, key=lambda row: row.pending, reverse=True):
         if families and has_prefix(families[-1][0].pending, row.pending):

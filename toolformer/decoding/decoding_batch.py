@@ -56,9 +56,10 @@ class DecodingBatch:
         self._cache = model.contexts(0)
 
     def enter(self, rows: Sequence[DecodingRow], prefix: Contexts) -> None:
-        """Add rows, each prompt before its own prefixes; `prefix` has the tokens that all share.
+        """Add rows; a prompt must come before all prompts that are prefixes of it.
 
-        If a single row does not fit the device's memory, raise OutOfMemoryError and add none.
+        `prefix` is the KV cache of the tokens that all prompts share. If a single row does not fit
+        the device's memory, raise OutOfMemoryError and add none.
         """
 
         def feed(some: list[DecodingRow]) -> list[_FedRows]:
@@ -69,7 +70,7 @@ class DecodingBatch:
         self._join(feed_in_halves(list(rows), feed)[0])
 
     def resume(self, rows: Sequence[DecodingRow]) -> None:
-        """Add answered rows again, at least one, and feed each result in one piece."""
+        """Add back at least one row whose call was answered, and feed each result in one pass."""
         caches = [row.cache for row in rows if row.cache is not None]
         for row in rows:
             row.cache = None
@@ -80,30 +81,30 @@ class DecodingBatch:
         self._choose(self._feed(self.rows, self._cache, [row.pending for row in self.rows]))
 
     def take_out(self, others: Sequence[DecodingRow] = ()) -> list[tuple[DecodingRow, ToolCall]]:
-        """Remove rows that ended, wait, or are `others`; return the waiting ones with calls."""
-        stays, waiting = [], []
+        """Remove `others` and rows that ended or wait; return waiting rows with their calls."""
+        staying, waiting = [], []
         for index, row in enumerate(self.rows):
             if row.stopped_by is not None or row in others:
                 continue
             if row.awaited is None:
-                stays.append(index)
+                staying.append(index)
             else:
                 row.cache = self._cache.fork([index])
                 waiting.append((row, row.awaited))
-        if not stays:
+        if not staying:
             self._cache = self._model.contexts(0)
-        elif len(stays) < len(self.rows):
+        elif len(staying) < len(self.rows):
             # The last rows fill the gaps, so only their keys are copied.
-            last = iter([index for index in stays if index >= len(stays)])
-            stays = [index if index in stays else next(last) for index in range(len(stays))]
-            self._cache.keep(stays)
-        self.rows = [self.rows[index] for index in stays]
+            last = iter([index for index in staying if index >= len(staying)])
+            staying = [index if index in staying else next(last) for index in range(len(staying))]
+            self._cache.keep(staying)
+        self.rows = [self.rows[index] for index in staying]
         return waiting
 
     def answer(self, row: DecodingRow, result: str | None) -> None:
         """Insert the result of a call; the row can then `resume`, unless it has ended.
 
-        Without a result, another call is written; after `NO_ANSWER`, none is.
+        If `result` is None, the row writes another call; if it is `NO_ANSWER`, no further call.
         """
         call, cache = row.open_call, row.cache
         if call is None or call.request is None or cache is None:
@@ -128,7 +129,8 @@ class DecodingBatch:
     def _feed(
         self, rows: Sequence[DecodingRow], cache: Contexts, fed: Sequence[Sequence[int]]
     ) -> _FedRows:
-        # Two, since ` [` may be banned; and k, so that the rank of ` [` is known up to k.
+        # At least two tokens, since ` [` may be banned, and at least k to know ranks of ` [` up to
+        # k.
         count = max(
             2, *(max(row.settings.top_tokens, row.decoding.settings.call_top_k) for row in rows)
         )
@@ -276,7 +278,7 @@ class DecodingBatch:
                     blocked_tools=decoding.blocked_tools,
                     parse_arguments=None,
                 )
-                # A complete call would only cut the arguments short, and run before it is fed.
+                # A complete call would only cut the arguments short and would run before it is fed.
                 if not is_whole:
                     return alternative
         return None
@@ -293,19 +295,22 @@ def has_prefix(tokens: Sequence[int], prefix: Sequence[int]) -> bool:
 
 
 def _feed_shared_prefixes(rows: Sequence[DecodingRow], prefix: Contexts) -> Contexts:
-    """Return a context per row: `prefix`, plus all but the last token if some prompts nest."""
-    longest: list[list[int]] = []
-    of_row = []
+    """Return one context per row, which holds `prefix`.
+
+    If some prompt is a prefix of another, contexts hold all tokens of their rows but the last.
+    """
+    maximal_rows: list[list[int]] = []
+    index_of_row = []
     for row in rows:
         rest = row.pending[prefix.length(0) : -1]
-        if not longest or not has_prefix(longest[-1], rest):
-            longest.append(rest)
-        of_row.append(len(longest) - 1)
-    if len(longest) == len(rows) or not longest[0]:
+        if not maximal_rows or not has_prefix(maximal_rows[-1], rest):
+            maximal_rows.append(rest)
+        index_of_row.append(len(maximal_rows) - 1)
+    if len(maximal_rows) == len(rows) or not maximal_rows[0]:
         return prefix.fork([0] * len(rows))
-    contexts = prefix.fork([0] * len(longest))
-    contexts.feed(longest)
-    contexts = contexts.fork(of_row)
+    contexts = prefix.fork([0] * len(maximal_rows))
+    contexts.feed(maximal_rows)
+    contexts = contexts.fork(index_of_row)
     for index, row in enumerate(rows):
         contexts.forget(index, len(row.pending) - 1)
     return contexts

@@ -1,4 +1,4 @@
-"""State of one text during decoding: its tokens, its calls, and the call being written."""
+"""Holds the state of one text during decoding: tokens, calls, and the call being written."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from tools.protocol import ToolCall
 
 
 class Alternative(NamedTuple):
-    """Start of a call that was not written: trace steps, and their log-probability in nats."""
+    """Start of a call that decoding could have written: its steps and log-probability in nats."""
 
     log_probability: float
     steps: tuple[TraceStep, ...]
@@ -44,9 +44,9 @@ class OpenCall:
         before: next-token distribution at the opening token.
         length: number of tokens before the opening token.
         is_certain: whether the call has opened; until then it is speculative.
-        alternatives: starts of calls with the second-best token at each step of the arguments, from
-            all attempts. After a call without a result, the most likely start is continued
-            greedily. Not in the paper.
+        alternatives: starts of other calls, from all attempts: one per token of the arguments, with
+            the second-best token in its stead. After a call without a result, the most likely start
+            is continued greedily. Not in the paper.
     """
 
     open_id: int
@@ -63,7 +63,7 @@ class OpenCall:
 
 @dataclass(frozen=True, slots=True)
 class RowSettings:
-    """How one text is decoded; see also `toolformer.decoding.decoder.complete`.
+    """Settings for decoding one text; see also `toolformer.decoding.decoder.complete`.
 
     Calls are decoded greedily, and so is the text outside them at temperature 0. `top_tokens` is
     the number of most likely tokens recorded per step. `uniform` returns numbers in [0, 1).
@@ -116,7 +116,7 @@ class DecodingRow:
         # Tokens outside calls, split at the calls: one segment more than there are calls.
         self._segments: list[IncrementalDecoder] = []
         self._begin_segment()
-        self._calls: list[tuple[ToolCall, str, str]] = []  # with result and text
+        self._calls: list[tuple[ToolCall, str, str]] = []  # (call, result, text)
         self._trace: list[TraceStep] = []
 
     @property
@@ -129,7 +129,7 @@ class DecodingRow:
 
     @property
     def min_call_probability(self) -> dict[str, float]:
-        """Minimum for each tool's call to open as the next token outside calls."""
+        """Minimum probability, by tool, for a call to open at the next token."""
         # Text after a call is running text, even if the call directly follows the prompt.
         step = self.tokens_outside_calls + self.calls_so_far
         decoding = self.decoding
@@ -145,7 +145,7 @@ class DecodingRow:
         return self._trace[: self.open_call.trace_start] if self.open_call else self._trace
 
     def segment(self, index: int) -> str:
-        """Return the text after `index` calls and before the next, as far as it is decoded."""
+        """Return the text after `index` calls, up to the next call or as far as it is decoded."""
         is_last = index == len(self._segments) - 1
         return self._segments[index].text[: self.stop_offset if is_last else None]
 
@@ -153,7 +153,7 @@ class DecodingRow:
         self._segments.append(
             IncrementalDecoder(self._tokenizer, is_continuation=not self._is_beginning)
         )
-        # Number of its characters that were already searched for stop texts.
+        # Number of characters of the segment that were already searched for stop texts.
         self._searched = 0
 
     @property
@@ -257,7 +257,7 @@ class DecodingRow:
         self.open_call = None
 
     def undo(self, call: OpenCall, reason: str) -> None:
-        """Remove the open call and ban others; a speculative one leaves no trace and bans none."""
+        """Remove the open call and ban further ones; a speculative call leaves no trace or ban."""
         self.pending = []
         self.open_call = None
         if not call.is_certain:

@@ -1,7 +1,7 @@
-"""Decodes requests of a server in a continuous batch: texts join and leave between steps.
+"""Decodes the requests to a server in a continuous batch: texts join and leave between steps.
 
-A text pauses after the arrow of a call while its tool runs in a thread, and the others continue.
-The texts of a batch do not affect each other, except in the last digits of their probabilities.
+A text pauses after the arrow of a call while its tool runs in a thread; other texts continue. The
+texts of a batch do not affect each other, except in the last digits of their probabilities.
 """
 
 import logging
@@ -20,10 +20,11 @@ from toolformer.forward.model import Contexts, Model
 from tools.protocol import NO_ANSWER, ToolCall
 
 _LOGGER = logging.getLogger(__name__)
-# Maximum number of prompt tokens, including padding, fed between two steps; other texts wait.
+# Maximum number of prompt tokens, including padding, fed between two steps. All texts of the batch
+# wait while prompts are fed.
 _MAX_PROMPT_TOKENS_PER_STEP = 2048
-# A prefix that entering texts share is fed once if it has this many tokens. Feeding it separately
-# takes an additional pass.
+# A prefix that new texts share is fed once if it has at least this many tokens. Shorter prefixes
+# are not worth the additional pass.
 _MIN_SHARED_TOKENS = 32
 
 
@@ -119,7 +120,7 @@ class LiveBatch:
                     self._batch.step()
                     self._send_on(self._batch.rows)
             except Exception as error:
-                # After running out of memory or a bug, these texts end and the batch continues.
+                # If memory runs out or a bug occurs, the current texts end, but the batch goes on.
                 self._batch = self._new_batch()
                 is_wanted = self._is_wanted()
                 if is_wanted:
@@ -156,14 +157,14 @@ class LiveBatch:
         active = [text for text in self._texts.values() if text.is_canceled]
         for text in (*canceled, *active):
             text.send(LiveEnd(None))
-            # During a step its row can still get a token.
+            # The current step can still add a token to its row, which must not be sent.
             text.send = _send_nothing
         return active
 
     def _is_wanted(self) -> bool:
         """Return whether any client still waits for this step, after ending canceled texts."""
         if threading.current_thread() is not self._thread:
-            # A tool uses the same model, with its own deadline.
+            # The caller is a tool that uses the same model and has its own deadline.
             return True
         return not self._is_closed and len(self._end_canceled()) < len(self._texts)
 
@@ -187,10 +188,13 @@ class LiveBatch:
     def _admit(self) -> None:
         entering: list[DecodingRow] = []
         with self._changed:
-            longest = 0
+            max_prompt_tokens = 0
             while self._queue and len(self._texts) < self._capacity(self._queue[0].row):
-                longest = max(longest, len(self._queue[0].row.pending))
-                if entering and longest * (len(entering) + 1) > _MAX_PROMPT_TOKENS_PER_STEP:
+                max_prompt_tokens = max(max_prompt_tokens, len(self._queue[0].row.pending))
+                if (
+                    entering
+                    and max_prompt_tokens * (len(entering) + 1) > _MAX_PROMPT_TOKENS_PER_STEP
+                ):
                     break
                 text = self._queue.popleft()
                 self._texts[text.row] = text
@@ -200,7 +204,7 @@ class LiveBatch:
             self._enter(entering, prefix)
 
     def _enter(self, rows: Sequence[DecodingRow], prefix: Contexts) -> None:
-        """Add rows to the batch; end those that do not fit into memory even alone."""
+        """Add rows to the batch; end texts that do not fit into memory even on their own."""
         try:
             self._batch.enter(rows, prefix)
         except OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""A text that is streamed to a waiting client: the request, and the pieces of the output.
+"""Defines a text that is streamed to a client: the request and the pieces of the output.
 
     sampled    Six times seven is [ Calculator(6 * 7) -> 42 ] 42
     pieces    |Six| times| seven| is|[Calculator(6 * 7) -> 42]| 42|
@@ -106,7 +106,7 @@ class LiveText:
         yield from self._plain_piece(is_last=self.row.stopped_by is not None)
 
     def _plain_piece(self, *, is_last: bool) -> Iterator[LivePiece]:
-        """Yield the text since the last piece, up to where a stop text may begin."""
+        """Yield the text since the last piece, up to a point where a stop text may begin."""
         text = self.row.segment(self._calls_sent)
         if not is_last:
             text = text[: len(text) - uncertain_characters(text, self.request.settings.stop_texts)]

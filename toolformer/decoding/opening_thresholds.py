@@ -1,11 +1,11 @@
-"""Finds the minimum probability of openings with which calls gain most in total.
+"""Finds the minimum opening probability that maximises the total gain of calls.
 
 An opening is a position of a text where ` [` is among the k most likely tokens and the model then
 names a tool. The best threshold t has the largest
 
     total(t) = sum of weight * gain over all openings whose probability is at least t
 
-Of equally good thresholds, the largest is the best one.
+Of equally good thresholds, the largest counts as the best.
 """
 
 import math
@@ -49,7 +49,7 @@ def sampled(ranked: Sequence[ItemT], *, count: int) -> list[tuple[ItemT, int]]:
 def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> float:
     """Return the best threshold; if none gains anything, a number above all probabilities.
 
-    There is at least one opening. Openings at kept calls count `kept_weight` times.
+    `openings` must not be empty. Openings at kept calls count `kept_weight` times.
     """
     ranked = sorted(openings, key=_probability, reverse=True)
     best, total = math.nextafter(ranked[0].probability, 1), Fraction(0)
@@ -65,14 +65,16 @@ def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> 
 
 
 def prompt_threshold(openings: Sequence[Opening], *, kept_weight: float) -> float:
-    """Return the middle of the thresholds that chance cannot distinguish from the best one.
+    """Return the middle of the range of thresholds that are as good as the best, up to chance.
 
-    Few openings lie between a low threshold and one ten times as high, but many prompts can. One
-    end of the range would open too few calls for some kinds of questions, the other too many.
+    Few of `openings` may lie between a low threshold and one ten times as high, although those of
+    many prompts do. At the upper end of the range, too few calls would open for some kinds of
+    questions; at the lower end, too many.
 
     The result is the geometric mean of the best threshold and the largest one whose total is lower
-    by at most one standard error: the root of the summed squares of the gains between them. If the
-    total at the mean is lower by more, it is the next threshold below that is within the error.
+    by at most one standard error: the root of the summed squared gains between the two thresholds.
+    If the total at the mean is lower by more than that, the result is the next lower threshold
+    whose total is not.
     """
 
     def gain(opening: Opening) -> float:

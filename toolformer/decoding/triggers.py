@@ -49,8 +49,8 @@ def choose_token(
 ) -> TokenT:
     """Return `open_token` if a call may open (`may_open`), else the most likely other token.
 
-    `ranked_tokens` are at least two, best first. `call_top_k` 1 means greedy decoding, 0 no calls.
-    Paper: §4.2 (top k, at most one call for each input).
+    `ranked_tokens` has at least two tokens, most likely first. With a `call_top_k` of 1, calls open
+    only as in greedy decoding; with 0, none opens. Paper: §4.2 (top k, at most one call per input).
     """
     rule = {"call_top_k": call_top_k, "min_call_probability": min_call_probability}
     if not is_disabled and calls_so_far < max_calls and may_open(*chance, **rule):
@@ -61,7 +61,7 @@ def choose_token(
 def may_open(
     rank: int | None, probability: float | None, *, call_top_k: int, min_call_probability: float
 ) -> bool:
-    """Return whether ` [` may open a call by both conditions; a minimum of 1 opens none."""
+    """Return whether rank and probability of ` [` both allow a call; a minimum of 1 allows none."""
     if rank is None or probability is None:
         return False
     return rank <= call_top_k and 1 > min_call_probability <= probability
@@ -85,7 +85,7 @@ def first_opening(
 
 
 def smallest(least: Mapping[str, float]) -> float:
-    """Return the minimum that ` [` itself must reach: the smallest of all, 0 without tools."""
+    """Return the minimum for ` [` itself: the smallest minimum of any tool, or 0 without tools."""
     return min(least.values(), default=0.0)
 
 
@@ -111,10 +111,10 @@ def read_open_call(
     blocked_tools: Sequence[str],
     parse_arguments: Callable[[str, str], str] | None,
 ) -> ToolCall | None:
-    """Return the call once the text after ` [` ends with the arrow; None while it still can.
+    """Return the call once the text after ` [` ends with the arrow; None while it is unfinished.
 
     Raise CallSyntaxError as soon as the text cannot become a call of an enabled tool.
-    `blocked_tools` only make its reason more precise.
+    `blocked_tools` affects only the error's reason.
     """
     start = text.lstrip(" ")
     tool = next((name for name in enabled_tools if _agree(start, f"{name}(")), None)

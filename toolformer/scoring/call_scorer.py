@@ -1,4 +1,4 @@
-"""Base class of the two scorers of calls.
+"""Defines the base class of the two scorers of calls.
 
 `toolformer.scoring.losses` scores a call as a prefix of its text, as the paper does, and
 `toolformer.scoring.inline_losses` at its position in the text.
@@ -25,7 +25,7 @@ Losses = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class ScoredCall:
-    """A call to score; `position` is 0-based in its window, `result` a line without markers."""
+    """A call to score; `position` counts from 0 in its window, `result` is one plain line."""
 
     call_id: str
     window: WindowKey
@@ -35,7 +35,7 @@ class ScoredCall:
 
 
 class AllLosses(NamedTuple):
-    """L_i(ε) of all calls; L_i(e(c, r)) and L_i(e(c, ε)) of the calls that still need them."""
+    """L_i(ε) of all calls; the other losses only of calls whose decision needs them."""
 
     without_call: Losses
     with_result: Losses
@@ -45,7 +45,8 @@ class AllLosses(NamedTuple):
 class ScoringPass:
     """One pass over the calls of a tool.
 
-    `progress` receives the numbers of finished and planned rows. Each `in_batches` plans more rows.
+    `progress` receives the numbers of finished and planned rows. Each call of `in_batches` adds to
+    the planned rows.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class ScoringPass:
     def in_batches(
         self, lengths: Sequence[int], compute: Callable[[Sequence[int]], Any], *, label: str
     ) -> Iterator[tuple[Sequence[int], Any]]:
-        """Yield each batch's row indices and its JSON-compatible result, the longest rows first."""
+        """Yield each batch's row indices and JSON-compatible result, longest rows first."""
         order = longest_first(lengths)
         in_order = [lengths[index] for index in order]
         self._planned += len(order)
@@ -133,7 +134,7 @@ class CallScorer(ABC):
         """Encode a call; raise SequenceTooLongError if call and text exceed the model's context."""
         keeps_arrow = self.scoring.empty_result_keeps_arrow
         ids = call_ids(self.model.tokenizer, call, result, empty_result_keeps_arrow=keeps_arrow)
-        # The row has a start token, and the text's last token is not fed: this is its length.
+        # This is the length of the row: it has a start token, but lacks the text's last token.
         if (tokens := len(ids) + text_tokens) > self.model.context_length:
             raise SequenceTooLongError(
                 f"A call of {call.tool_name} and its text need {tokens} tokens: {len(ids)} for the "

@@ -1,16 +1,16 @@
-"""Estimates how often a call would be kept by chance: with the result of another call.
+"""Estimates how often calls are kept by chance, by giving them the results of other calls.
 
 Some results lower the loss whatever they say; at the start of a text, for example, any digits do.
-The share of calls kept with a swapped result shows how many kept calls a threshold owes to chance.
-The paper has no such measure.
+The share of calls kept with a swapped result estimates how many kept calls are due to chance. The
+paper has no such measure.
 """
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
-# Every tenth call is sampled, so that the sample costs a tenth of scoring all calls. If a tenth is
-# too few to say anything, ten calls are sampled.
+# Every tenth call is sampled, so that the sample costs a tenth of scoring all calls. At least ten
+# calls are sampled, because fewer would say nothing.
 _CALLS_PER_SAMPLED_CALL = 10
 _MIN_SAMPLE_SIZE = 10
 # Critical value of a one-sided test at 5 %, in standard deviations.
@@ -26,10 +26,10 @@ class ChanceComparison:
     """Numbers of calls that the filter keeps with their own results and with swapped ones.
 
     Attributes:
-        chance_kept: calls of the chance sample that the same rule keeps with a swapped result.
-        chance_scored: calls of the sample; all of them are also in `scored`.
-        both_kept: calls of the sample that are kept with their own and with the swapped result.
-        sample_kept: calls of the sample that are kept with their own results.
+        chance_kept: number of calls in the chance sample that are kept with swapped results.
+        chance_scored: size of the chance sample, whose calls are also counted in `scored`.
+        both_kept: number of sampled calls kept with their own results and with swapped ones.
+        sample_kept: number of sampled calls kept with their own results.
     """
 
     kept: int

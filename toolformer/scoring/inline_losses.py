@@ -1,11 +1,13 @@
 """Scores calls at their positions in the text.
 
+The tokens z of a call at position p are scored by the w text tokens after them:
+
     text:      BOS | x_0 … x_{p-1} | x_p … x_{p+w-2}        fed once, for all calls of the text
     branch:                        | z_1 … z_l x_p … x_{p+w-2}
 
 The states of the text predict x_p … x_{p+w-1} without the call z, and those of the branch with it.
-As in C*, the tokens of z stand between those of the text, which do not change. A branch attends to
-the text before it through keys that all calls of the text share.
+As in C*, z is inserted between tokens of the text, which do not change. A branch attends to the
+text before it through cached keys that all calls of the text share.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -54,7 +56,7 @@ class InlineScorer(CallScorer):
             return self._losses(texts, calls, has_result=True)
 
         losses: Losses = {}
-        # One token, which is predicted and not fed: the text ends before its last call.
+        # `following` is 1, for a token that is only predicted: the text ends before its last call.
         for batch_losses in self._in_texts(calls, compute, work, following=1, label="results"):
             losses |= batch_losses
         return losses
@@ -68,9 +70,9 @@ class InlineScorer(CallScorer):
         following: int,
         label: str,
     ) -> Iterator[Any]:
-        """Yield `compute` of each batch of texts and their calls; JSON must be able to hold it.
+        """Yield the JSON-compatible result of `compute` for each batch of texts with their calls.
 
-        A text ends `following` tokens after its last call. Its last token is not fed.
+        A text is cut `following` tokens after its last call, and its last token is not fed.
         """
         calls_of_window: dict[WindowKey, list[ScoredCall]] = {}
         for call in calls:
@@ -95,7 +97,7 @@ class InlineScorer(CallScorer):
             yield batch_results
 
     def _losses_without_call(self, texts: _TextsOfCalls, calls: Sequence[ScoredCall]) -> Losses:
-        """Return L_i(ε) from the texts as they were fed, computed only for tokens with weight."""
+        """Return L_i(ε), predicting only the tokens with weight from the texts already fed."""
         targets = {
             call.call_id: [
                 (TextPosition(texts.rows[call.window], call.position + t), token)

@@ -1,11 +1,13 @@
 """Scores calls as prefixes of their texts (paper §2, "Filtering API Calls").
 
-    ids:     BOS | z_1 … z_l | x_0 … x_{p+3}
-    row:      0    1  …   l    l+1 …
+A call z at position p of a text x is put before the whole text:
 
-The logits of row l+p+t predict x_{p+t}, t = 0 … 4. The last token x_{p+4} predicts nothing that is
-needed, so it is not fed. Nor is the few-shot prompt. Only losses that can still change a decision
-are computed.
+    ids:     BOS | z_1 … z_l | x_0 … x_{p+3}
+    index:    0    1  …   l    l+1 …
+
+The logits at index l+p+t predict x_{p+t} for t = 0 … 4. The token x_{p+4} is only predicted, so it
+is not fed. The few-shot prompt is not fed either. Only losses that can still change a decision are
+computed.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -31,7 +33,7 @@ def scorer_for(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One sequence to feed, and the ascending positions of the text whose losses it gives."""
+    """One sequence to feed, and the text positions, ascending, whose losses it yields."""
 
     prefix: list[int]
     text: tuple[int, ...]
@@ -80,14 +82,14 @@ class TextLosses:
 def token_losses(
     model: Model, texts: Sequence[Sequence[int]], *, banned: int | None = None
 ) -> list[list[float]]:
-    """Feed texts, without start tokens, as one batch; return the loss of each token in nats."""
+    """Return the loss in nats of each token of texts without start tokens, fed as one batch."""
     rows = [[model.bos_id, *ids[:-1]] for ids in texts]
     targets = [
         (row, position, ids[position])
         for row, ids in enumerate(texts)
         for position in range(len(ids))
     ]
-    # ids[position] is fed in row position + 1, so the logits of row `position` predict it.
+    # The start token shifts the row by one, so the logits at `position` predict ids[position].
     losses = iter(model.losses_at(rows, targets, banned=banned))
     return [[next(losses) for _ in ids] for ids in texts]
 
@@ -128,7 +130,7 @@ class PrefixScorer(CallScorer):
             }
 
         losses = work.checkpoint.step("without-call", compute)
-        # All tools share these batches, so no other step records for this tool's metadata that
+        # All tools share these batches. This step records for the metadata of the current tool that
         # they were halved.
         work.checkpoint.step("texts-regrouped", lambda: text_losses.is_regrouped)
         return losses
@@ -191,5 +193,5 @@ class PrefixScorer(CallScorer):
         ]
 
     def _weighted(self, row: _Row, position: int) -> range:
-        """Return the positions of the text's tokens that carry weight for `position`."""
+        """Return the positions of the tokens that carry weight for a call at `position`."""
         return range(position, min(position + len(self.weights), len(row.text)))

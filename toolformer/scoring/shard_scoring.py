@@ -1,10 +1,12 @@
 """Computes the losses of a shard's calls that filtering can need (paper §2).
 
-    all calls ─▶ losses with their own results, pruned below the lowest threshold
-              ─▶ L_i⁺ with another call's result: calls that reach it, and the chance sample
-              ─▶ L_i⁺ with a third call's result: sampled calls that reach it with another's
+    1. All calls get losses with their own results, as far as needed for the lowest threshold. 2.
+    Calls that reach this threshold, and a random sample (the chance sample), get L_i⁺ with a
+       swapped result: that of another call.
+    3. Sampled calls that reach the threshold with the swapped result get L_i⁺ with a third call's
+    result.
 
-For calls of the chance sample, a contrast compares the second step with the third. Thresholds are
+For sampled calls, the contrast compares step 2 with step 3 (see `swapped_results`). Thresholds are
 applied later, in `warehouse/queries/filtered_calls.sql`. The model is loaded on first use.
 """
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from toolformer.forward.model import Model
     from toolformer.forward.tokenization import Tokenizer
 
-# Returns the checkpoint of a pass, given its name and a digest of what it depends on.
+# Returns the checkpoint of a pass, given the pass's name and a digest of its inputs.
 CheckpointOf = Callable[[str, str], Checkpoint]
 
 
@@ -39,7 +41,7 @@ class CallScore:
 
     Attributes:
         swapped_call_id: call that the swapped result comes from.
-        second_swapped_call_id: call whose result a contrast compares the swapped result with.
+        second_swapped_call_id: call whose result the contrast compares with the swapped result.
         loss_with_second_swapped_result: loss with the result of that call, in nats.
     """
 
@@ -61,7 +63,7 @@ class ToolScores:
 
 
 class ShardScoring:
-    """Scores the calls of one shard; a text without calls is fed once for all tools.
+    """Scores the calls of one shard; texts without calls are fed only once for all tools.
 
     `progress` returns the callback of a pass, given the names of the pass and the tool.
     """
@@ -98,26 +100,33 @@ class ShardScoring:
     ) -> ToolScores:
         if not calls:
             return ToolScores({})
-        others = SwappedResults(calls, seed=self._seed)
+        swapped_results = SwappedResults(calls, seed=self._seed)
         sample_size = chance_sample_size(len(calls), max_size=self._scoring.chance_calls)
-        sample = set(others.sample(sample_size))
-        meter, kept = self._pass("scoring", checkpoint, [call.call_id for call in calls])
-        own = self._scorer.score(
-            calls, exact=sample, checkpoint=kept, progress=self._progress("scoring", tool_name)
+        sample = set(swapped_results.sample(sample_size))
+        meter, step_checkpoint = self._pass("scoring", checkpoint, [call.call_id for call in calls])
+        own_losses = self._scorer.score(
+            calls,
+            exact=sample,
+            checkpoint=step_checkpoint,
+            progress=self._progress("scoring", tool_name),
         )
         cost = meter.cost("scoring", candidates=len(calls))
-        reached = {key for key, losses in own.items() if self._is_reached(losses)}
-        swapped = others.of(reached | sample)
-        with_swapped, swapped_cost = self._with_results(
+        reached = {
+            key for key, losses in own_losses.items() if self._reaches_lowest_threshold(losses)
+        }
+        swapped = swapped_results.of(reached | sample)
+        with_swapped, swapped_cost = self._losses_with_results(
             tool_name, swapped, checkpoint, name="swapped"
         )
-        second = others.second_of([swapped[key] for key in sample])
+        second = swapped_results.second_of([swapped[key] for key in sample])
         passing = {
             key: scored
             for key, scored in second.items()
-            if self._is_reached(replace(own[key], loss_with_result=with_swapped[key]))
+            if self._reaches_lowest_threshold(
+                replace(own_losses[key], loss_with_result=with_swapped[key])
+            )
         }
-        with_second, second_cost = self._with_results(
+        with_second, second_cost = self._losses_with_results(
             tool_name, passing, checkpoint, name="second-swapped"
         )
         scores = {
@@ -129,16 +138,16 @@ class ShardScoring:
                 second_swapped_call_id=second[key].other_call_id if key in second else None,
                 loss_with_second_swapped_result=with_second.get(key),
             )
-            for key, losses in own.items()
+            for key, losses in own_losses.items()
         }
         cost_of_swapped = together((swapped_cost, second_cost), candidates=len(swapped))
-        return ToolScores(scores, (cost, cost_of_swapped), geometry_metadata(kept))
+        return ToolScores(scores, (cost, cost_of_swapped), geometry_metadata(step_checkpoint))
 
-    def _is_reached(self, losses: CallLosses) -> bool:
+    def _reaches_lowest_threshold(self, losses: CallLosses) -> bool:
         lowest, baseline = self._scoring.lowest_threshold, self._scoring.baseline
         return decide(losses, filtering_threshold=lowest, baseline=baseline).is_kept
 
-    def _with_results(
+    def _losses_with_results(
         self,
         tool_name: str,
         swapped: Mapping[str, SwappedCall],
@@ -146,10 +155,10 @@ class ShardScoring:
         *,
         name: str,
     ) -> tuple[dict[str, float], StageCost]:
-        meter, kept = self._pass(name, checkpoint, swapped)
+        meter, step_checkpoint = self._pass(name, checkpoint, swapped)
         losses = self._scorer.score_results(
             [swapped_call.call for swapped_call in swapped.values()],
-            checkpoint=kept,
+            checkpoint=step_checkpoint,
             progress=self._progress("swapped_results", tool_name),
         )
         return losses, meter.cost("swapped_results", candidates=len(swapped))
@@ -157,5 +166,5 @@ class ShardScoring:
     def _pass(
         self, name: str, checkpoint: CheckpointOf, calls: Iterable[str]
     ) -> tuple[CostMeter, Checkpoint]:
-        kept = checkpoint(name, hex_digest(self._model.precision, *sorted(calls)))
-        return CostMeter(self._model, checkpoint=kept), kept
+        step_checkpoint = checkpoint(name, hex_digest(self._model.precision, *sorted(calls)))
+        return CostMeter(self._model, checkpoint=step_checkpoint), step_checkpoint

@@ -1,7 +1,8 @@
-"""Chooses for each call the result of another call of its tool and shard.
+"""Gives each call the result of another call of its tool and shard.
 
-The loss with such a swapped result shows what an arbitrary result does. A contrast compares a call
-with it, and the chance level counts the calls that are kept with it.
+The loss with such a swapped result shows what an arbitrary result does. The contrast, an optional
+rule of the filter, compares a call's own result with the swapped one. The chance level is the share
+of calls that the filter keeps with swapped results.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ class SwappedResults:
     """Swapped results for one tool and shard; they depend only on the seed and on all `calls`."""
 
     def __init__(self, calls: Sequence[ScoredCall], *, seed: int):
-        # A random order that does not depend on the given order.
+        # A random order that does not depend on the order of the argument.
         self.calls = sorted(calls, key=lambda call: digest(seed, call.call_id, separator=" "))
         self._has_several = len({call.result for call in calls}) > 1
 
@@ -33,11 +34,11 @@ class SwappedResults:
         return [call.call_id for call in self.calls[:size]] if self._has_several else []
 
     def of(self, call_ids: Collection[str]) -> dict[str, SwappedCall]:
-        """Return these calls with the results of others, by id; none if all results are equal."""
+        """Return these calls with swapped results, by call id; none if all results are equal."""
         return self._swapped(dict.fromkeys(call_ids))
 
     def second_of(self, first: Collection[SwappedCall]) -> dict[str, SwappedCall]:
-        """Return the same calls with a third call's result, unless there is no third result."""
+        """Return the same calls with a third result each, by call id; omit calls without one."""
         return self._swapped({scored.call.call_id: scored.call.result for scored in first})
 
     def _swapped(self, other_than: dict[str, str | None]) -> dict[str, SwappedCall]:
@@ -45,7 +46,8 @@ class SwappedResults:
             return {}
         swapped: dict[str, SwappedCall] = {}
         later = _LaterCalls()
-        # Backwards, and twice, since the order is circular: the first calls follow the last.
+        # Going backwards, the calls after the current one are known. The order is circular (the
+        # first calls follow the last), so the first pass only collects calls.
         for is_second, call in itertools.product((False, True), reversed(self.calls)):
             if is_second and call.call_id in other_than:
                 other = later.next_with_another_result(call, other_than[call.call_id])
@@ -57,11 +59,11 @@ class SwappedResults:
 
 
 class _LaterCalls:
-    """Calls after a point of the order, without those that can never be chosen next.
+    """Calls after a point in the order, without those that no search can return.
 
-    Keeps searches short even if a shard has 100,000 calls of one text or only two results. A search
-    excludes at most two results, so the nearest three results of a text suffice. It avoids at most
-    one text, so the nearest two texts with a result suffice.
+    Dropping these calls keeps searches short, even if a shard has 100,000 calls in one text or only
+    two different results. A search excludes at most two results, so the nearest three results of a
+    text suffice. It avoids at most one text, so the nearest two texts with a result suffice.
     """
 
     def __init__(self) -> None:
@@ -73,7 +75,7 @@ class _LaterCalls:
     def next_with_another_result(
         self, call: ScoredCall, other_than: str | None
     ) -> ScoredCall | None:
-        """Return the next call with a third result, preferably from another text."""
+        """Return the next call with a result other than these two, preferably in another text."""
         of_same_text: ScoredCall | None = None
         for (text, result), other in reversed(self._calls.items()):
             if result in (call.result, other_than):
