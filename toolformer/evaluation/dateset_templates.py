@@ -20,8 +20,9 @@ UNITS: Mapping[Unit, relativedelta] = {
     "months": relativedelta(months=1),
     "years": relativedelta(years=1),
 }
-# Federal holidays with the same name in all years of the range; Juneteenth exists only since 2021.
-# Splitting the year into thirds is our way to get nine combinations and to spread the holidays.
+# Federal holidays with the same name in all years of the range; Juneteenth has existed only since
+# 2021. Splitting the year into thirds is our way to get nine combinations and to spread the
+# holidays.
 HOLIDAYS = {
     "january_to_april": ("New Year's Day", "Martin Luther King Jr. Day", "Washington's Birthday"),
     "may_to_august": ("Memorial Day", "Independence Day"),
@@ -67,8 +68,8 @@ class Query(NamedTuple):
 class Combination(NamedTuple):
     """Kind of question with chosen options.
 
-    `build` takes a moment, the number of the query within the combination, which varies free
-    choices, and the options. It returns None if the moment does not fit.
+    `build` takes a moment, the index of the query within the combination, and the options. The
+    index varies choices that the options leave open. Returns None if the moment does not fit.
     """
 
     kind: str
@@ -90,8 +91,8 @@ def _ask_day_distance(moment: Moment, _number: int, direction: str) -> Query:
 
 
 def _ask_past_part(moment: Moment, number: int, part: DatePart) -> Query:
-    # The distance to the past date is rounded down to whole units, so the date that is asked for
-    # may be later. Days always fit, since the past date is at least one day ago.
+    # The distance to the past date is rounded down to whole units, so the question may ask for a
+    # later date. A distance in days always works, since the past date is at least one day ago.
     units, first = tuple(UNITS), number % len(UNITS)
     steps = (_step_back(moment, unit) for unit in units[first:] + units[:first])
     distance, day = next(step for step in steps if step is not None)
@@ -157,7 +158,7 @@ def _counted(count: int, unit: Unit) -> str:
 
 
 def written_date(day: datetime.date) -> str:
-    """Return a date like the calendar tool, but without the weekday: `May 3, 2024`."""
+    """Return a date as the calendar tool writes it, but without the weekday: `May 3, 2024`."""
     return f"{MONTHS[day.month - 1]} {day.day}, {day.year}"
 
 
@@ -183,7 +184,7 @@ def part_answers(day: datetime.date, part: DatePart) -> tuple[str, ...]:
 
 
 def number_answers(number: int) -> tuple[str, ...]:
-    """Return the number without and, from 1,000, with a thousands separator."""
+    """Return the number in digits and, from 1,000 on, also with thousands separators."""
     return tuple(dict.fromkeys((str(number), f"{number:,}")))
 
 

@@ -17,7 +17,7 @@ Metric: TypeAlias = Literal["accuracy", "perplexity"]
 Values: TypeAlias = Sequence[float] | np.ndarray
 
 CONFIDENCE_LEVEL = 0.95
-# Together with the observed value there are 10,000 values, so p-values are round.
+# With the observed value there are 10,000 values, so p-values have at most four decimals.
 RESAMPLES = 9_999
 
 # Maximum number of random values per array, which takes 2 MiB.
@@ -38,8 +38,8 @@ class PairedDifference:
     """Difference between two models or modes on the same items, with its 95 % interval.
 
     `difference` is the first score minus the other. The first is better if an accuracy difference
-    is positive or a perplexity difference negative; `better` counts the items on which it is.
-    The p-value is two-sided.
+    is positive or a perplexity difference negative. `better` and `worse` count the items on which
+    the first is better or worse. The p-value is two-sided.
     """
 
     items: int
@@ -54,9 +54,9 @@ class PairedDifference:
 def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int) -> ScoreInterval:
     """Return the score of a model on a benchmark with its 95 % interval.
 
-    Accuracy uses Wilson's interval, which has a positive width even if every item is right or
-    wrong. Perplexity uses the percentile bootstrap over items (Efron, 1979). Scores are 0 or 1 for
-    accuracy, mean losses in nats per token for perplexity. Weights are numbers of tokens for
+    Accuracy uses Wilson's interval, which has a positive width even if all items are right or all
+    are wrong. Perplexity uses the percentile bootstrap over items (Efron, 1979). Scores are 0 or 1
+    for accuracy, mean losses in nats per token for perplexity. Weights are numbers of tokens for
     perplexity and all equal for accuracy.
     """
     values, weighed = _arrays(scores, weights)
@@ -115,7 +115,7 @@ def _accuracy_difference(first: np.ndarray, other: np.ndarray, seed: int) -> Pai
     low, high = np.quantile(differences, [tail, 1 - tail])
     # Adding 0.0 turns a mirrored -0.0 into 0.0.
     low, high = float(low) + 0.0, float(high) + 0.0
-    # Without any difference, chance is a sufficient explanation.
+    # Without differing items, McNemar's test is undefined; chance explains such data fully.
     p_value = scipy.stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
     difference = (better - worse) / items
     return PairedDifference(items, better, worse, difference, low, high, float(p_value))

@@ -1,6 +1,6 @@
 """Scores model outputs: decides whether an output counts as correct.
 
-The caller removes all calls from an output first, so their words are not among its first words.
+The caller removes all calls from an output first, so words of a call never count as an answer.
 """
 
 import re
@@ -33,7 +33,7 @@ def normalised_words(text: str) -> list[str]:
 
 
 def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
-    """Return whether the words of an accepted answer occur in sequence among the first words.
+    """Return whether an accepted answer occurs, word for word, among the first words.
 
     The paper compares 5 words for LAMA and the temporal sets (§4.2.1, §4.2.5), 20 for questions
     (§4.2.3) and 10 for MLQA (§4.2.4).
@@ -43,7 +43,7 @@ def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -
 
 
 def answered_number(text: str) -> Decimal | None:
-    """Return the first number after the first `=` or else of the text; None if there is none.
+    """Return the first number after the first `=`, else the first of the text, else None.
 
     Currency signs are ignored. Ambiguous numbers, fractions and times do not count.
 
@@ -57,7 +57,7 @@ def answered_number(text: str) -> Decimal | None:
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the last number, as used for solutions with several steps; not from the paper."""
+    """Return the last number, which answers a solution with several steps; not from the paper."""
     *_, last = None, *_NUMBER.finditer(_without_currency_signs(plain(text)))
     return _value_of(last)
 

@@ -1,6 +1,6 @@
 """Builds the JSON records of an export: texts with inline calls, or chats for TRL.
 
-No field is ever missing, so readers that infer types from the first lines work. A chat splits a
+All records have the same fields, so readers can infer types from the first lines. A chat splits a
 text at its calls, so `Out of 1400, 400 (or [Calculator(400 / 1400) -> 0.29] 29%) passed.` becomes:
 
     user       the text's context, or an instruction
@@ -21,22 +21,22 @@ from toolformer.training.training_set import text_in_context
 
 # The user's message if a text has no context.
 INSTRUCTION = "Write a text. Call a tool where its result helps."
-# Parameter of a tool with one text argument: everything between the brackets of its calls.
+# Parameter of a tool with one text argument: all text between the parentheses of its calls.
 INPUT = "input"
 
 Record = dict[str, Any]
 Row = Mapping[str, Any]
 
 IDS = ("document_id", "window_index", "shard", "round", "split")
-# Fields that a template or a tokenizer reads.
-_READ = ("text", "messages")
+# Fields that a chat template or a tokenizer reads.
+_TEXT_FIELDS = ("text", "messages")
 # Mistral's v3 templates reject ids of any other length.
 _ID_LENGTH = 9
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTool:
-    """Tool declaration for chats: JSON schema, and a parser of the text between the brackets."""
+    """Tool declaration for chats: JSON schema, and a parser of the text between the parentheses."""
 
     schema: Mapping[str, Any]
     values: Callable[[str], Mapping[str, Any]]
@@ -104,7 +104,7 @@ def with_chat_markers_broken(record: Record) -> Record:
     template or tokenizer reads.
     """
     return {
-        name: break_chat_markers(value) if name in _READ else value
+        name: break_chat_markers(value) if name in _TEXT_FIELDS else value
         for name, value in record.items()
     }
 

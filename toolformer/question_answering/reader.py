@@ -1,4 +1,4 @@
-"""Reader that answers a question by continuing a prompt with a passage and the question.
+"""Answers questions by continuing prompts that contain a passage and the question.
 
     p(a | q) = Σ_z  p(z | q) · p(a | q, z)      over the retrieved passages z
 
@@ -6,8 +6,9 @@
     states:    (once for all)                          predict q               predict a
 
 p(z | q) is the retriever's weight times a power of p(q | z), normalised over the passages.
-p(a | q, z) is the probability that the model writes the answer and ends the line. Answers are words
-of the passage: a few first tokens, each continued greedily. Marginalised as in Lewis et al. (2020).
+p(a | q, z) is the probability that the model writes the answer and ends the line. An answer is made
+of words of the passage: decoding tries a few first tokens and continues each one greedily. The sum
+over passages follows Lewis et al. (2020).
 """
 
 import math
@@ -41,7 +42,7 @@ _FIRST_TOKENS = 4
 _NEXT_TOKENS = REPORTED_RANKS - 1
 # Answers below this log-probability are dropped before they are complete.
 _MIN_LOG_PROBABILITY = math.log(1e-3)
-# Number of rows in memory per passage: the passage, one copy, and the copies for its answers.
+# Number of rows in memory per passage: the passage, one copy of it, and one copy per first token.
 _ROWS = 2 + _FIRST_TOKENS
 
 
@@ -126,7 +127,7 @@ class _Asked(NamedTuple):
         return text.startswith(" ") and text.rstrip("\ufffd") in f" {self.text}"
 
     def is_answer(self, text: str) -> bool:
-        """Return whether a text is whole words of the passage that are not all in the question."""
+        """Return whether a text is whole words of the passage and not only of the question."""
         words = _key(text).split()
         if not words or words[0] in FUNCTION_WORDS or words[-1] in FUNCTION_WORDS:
             return False
@@ -135,7 +136,10 @@ class _Asked(NamedTuple):
 
 
 def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> Iterator[_Asked]:
-    """Truncate passages to the context, each on one line so that it cannot imitate a question."""
+    """Yield the question with each passage, cut to fit the model's context.
+
+    Each passage is put on one line, so that it cannot imitate a question of the prompt.
+    """
     encode, start = model.tokenizer.encode_continuation, len(model.prompt_start)
     ids = encode(f" {question}")
     shared = sum(len(_encoded(model.tokenizer, text)) for text in (PROMPT, _BEFORE_ANSWER))
@@ -154,14 +158,14 @@ def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
 
 def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
     decode, ends = model.tokenizer.decode_continuation, model.end_ids | model.tokenizer.special_ids
-    # Appended because the last token of a window is never fed.
+    # The last token of a window is never fed, so a 0 is appended.
     windows = [Window("", 0, 0, each.text, (*each.ids, 0), ()) for each in asked]
     texts = model.read(PROMPT, windows)
     targets = [
         (TextPosition(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)
     ]
     losses = iter(texts.losses(targets))
-    found: list[tuple[float, dict[str, float]]] = [
+    weighted_answers: list[tuple[float, dict[str, float]]] = [
         (each.score - _QUESTION_WEIGHT * math.fsum(islice(losses, len(each.ids))), {})
         for each in asked
     ]
@@ -178,7 +182,7 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
             }
             stops = {t for t in logs if t in ends or decode([t]).startswith("\n")}
             if stops and asked[passage].is_answer(decode(tokens)):
-                text, answers = decode(tokens).strip(" .,;:"), found[passage][1]
+                text, answers = decode(tokens).strip(" .,;:"), weighted_answers[passage][1]
                 answers[text] = answers.get(text, 0.0) + sum(math.exp(logs[t]) for t in stops)
             if len(tokens) < _MAX_ANSWER_TOKENS:
                 likely = (t for t in logs if logs[t] > _MIN_LOG_PROBABILITY and t not in stops)
@@ -195,11 +199,11 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
             contexts = contexts.fork(sources)
         elif rows:
             contexts.keep(sources)
-    return found
+    return weighted_answers
 
 
 def _key(text: str) -> str:
     """Return the words of an answer in lower case and without articles, to compare answers."""
-    # Unlike `re`, `regex` counts vowel signs and accents as part of a word, and ² and ½ not.
+    # Unlike `re`, `regex` counts vowel signs and accents as \w, but not ² and ½, hence \p{N}.
     words = regex.findall(r"[\w\p{N}]+", text.casefold())
     return " ".join(word for word in words if word not in ("a", "an", "the"))

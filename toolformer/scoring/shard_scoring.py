@@ -1,10 +1,9 @@
 """Computes the losses of a shard's calls that filtering can need (paper §2).
 
-    1. All calls get losses with their own results, as far as needed for the lowest threshold. 2.
-    Calls that reach this threshold, and a random sample (the chance sample), get L_i⁺ with a
+    1. All calls get losses with their own results, as far as needed for the lowest threshold.
+    2. Calls that reach this threshold, and a random sample (the chance sample), get L_i⁺ with a
        swapped result: that of another call.
-    3. Sampled calls that reach the threshold with the swapped result get L_i⁺ with a third call's
-    result.
+    3. Sampled calls that reach the threshold with the swapped result get L_i⁺ with a third result.
 
 For sampled calls, the contrast compares step 2 with step 3 (see `swapped_results`). Thresholds are
 applied later, in `warehouse/queries/filtered_calls.sql`. The model is loaded on first use.

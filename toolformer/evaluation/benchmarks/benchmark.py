@@ -36,7 +36,7 @@ class BenchmarkItem:
 
 @dataclass(frozen=True, slots=True)
 class SkippedItem:
-    """Row of a file that is not asked, such as `test.jsonl, row 17`.
+    """Row of a file that is not asked; `location` has the form `test.jsonl, row 17`.
 
     The reason is `mask_not_last` if text follows the gap, which a left-to-right model cannot fill.
     Otherwise it names the faulty column, its value and what was expected.
@@ -85,7 +85,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def items(self) -> Iterator[BenchmarkEntry]:
-        """Yield the questions and, at their positions, the rows that are not asked.
+        """Yield questions and skipped rows in the order of the files.
 
         Raises `BenchmarkFileError`, possibly after items that precede a damaged part of a file.
         """
@@ -99,7 +99,7 @@ class Benchmark(ABC):
         return "words"
 
     def remarks(self) -> Mapping[str, int]:
-        """Return remarks on the answers of the items read last, with their numbers of items."""
+        """Return remarks on answers in the last pass over `items`, with the numbers of items."""
         return {}
 
     def is_answerable(self, item: BenchmarkItem) -> bool:

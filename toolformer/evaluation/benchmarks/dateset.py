@@ -21,14 +21,14 @@ from toolformer.settings.evaluation_sections import QUESTION_PROMPT
 
 FIRST_CURRENT_DATE = datetime.date(2010, 1, 1)
 LAST_CURRENT_DATE = datetime.date(2025, 12, 31)
-# More than the queries per combination, since some dates fit no holiday.
+# More dates than queries per combination, because some dates do not fit a holiday.
 _CURRENT_DATES = 500
 _QUERIES = 200
 _YEARS_AROUND = 4
 
 
 class Dateset(Benchmark):
-    """Questions about dates: `count` of them, including every kind, or all 9,400 if None."""
+    """Questions about dates: a sample of `count` that spans the kinds, or all 9,400 if None."""
 
     name = "dateset"
     stop_rule = StopRule(max_new_tokens=40)

@@ -1,4 +1,4 @@
-"""Reads questions with accepted answers from a file, as its description in the settings says."""
+"""Reads questions with accepted answers from files whose columns the settings describe."""
 
 import re
 from collections import Counter
@@ -37,8 +37,8 @@ from toolformer.sources.columns import column_names
 
 # A file has an unknown format if none of its first rows has a question.
 _CHECKED_ROWS = 100
-# Columns that belong to the question. A shipped description that ignored one of them would ask an
-# incomplete question.
+# Columns that belong to the question if a file has them. If the description of a known benchmark
+# does not use such a column, the question may be incomplete.
 _QUESTION_COLUMNS = (
     *("body", "question_body", "story", "stories", "background", "scenario", "premise", "premises"),
     *("context", "contexts", "passage", "passages", "paragraph", "paragraphs", "text", "problem"),
@@ -63,7 +63,7 @@ class QuestionFile(Benchmark):
         self._path = path
         self._described = described
         self._shipped = described if isinstance(described, ShippedQuestions) else None
-        self._questions = _listed(described.question)
+        self._questions = _as_tuple(described.question)
         self._remarks = Counter[str]()
         self._number_of = _NUMBER_OF.get(described.scoring)
 
@@ -114,7 +114,7 @@ class QuestionFile(Benchmark):
                 yield SkippedItem(location, str(error))
                 continue
             item_id = item.item_id or f"{file.name.partition('.json')[0]}-{number}"
-            yield replace(item, item_id=_unused(item_id, used))
+            yield replace(item, item_id=_unique_id(item_id, used))
 
     def _checked_records(self) -> Iterator[tuple[Path, int, Record]]:
         records = (
@@ -144,14 +144,14 @@ class QuestionFile(Benchmark):
     def _item(self, row: Row, location: str) -> BenchmarkItem:
         described, shipped = self._described, self._shipped
         question = self._question(row)
-        answers = _listed(described.answers)
+        answers = _as_tuple(described.answers)
         gold = row.numbers(*answers) if self._number_of else row.texts(*answers)
         if described.has_one_answer and len(gold) > 1:
             raise InvalidRowError(f"it has {len(gold)} answers; expected one")
         context = row.text(described.context) if described.context else ""
         date = described.date if shipped or (described.date or "") in row else None
         if shipped:
-            self._check_whole(row, question, location)
+            self._check_complete(row, question, location)
         else:
             self._check_choices(row, gold)
         if row.has_marked_answers:
@@ -160,11 +160,11 @@ class QuestionFile(Benchmark):
         if described.has_question_mark and not question.endswith("?"):
             asked += "?"
         return BenchmarkItem(
-            item_id=row.identity(_listed(described.id)) or "",
+            item_id=row.identity(_as_tuple(described.id)) or "",
             prompt=described.prompt.format(question=asked, context=context),
             gold=gold,
             current_date=row.year_or_date(date) if date else None,
-            group=(shipped and shipped.group_of_all) or row.group(_listed(described.group)),
+            group=(shipped and shipped.group_of_all) or row.group(_as_tuple(described.group)),
             bare_texts=tuple(filter(None, (question, context))),
         )
 
@@ -177,7 +177,7 @@ class QuestionFile(Benchmark):
         parts = column.split(" + ")
         if self._described.gap is None:
             return " ".join(map(row.text, parts))
-        # Each object of a list has its own statement. The first one that fits is asked.
+        # Each object of a list has a statement of its own, and the first one that fits is asked.
         if row.is_within_list(column):
             statements = row.texts(column)
         else:
@@ -187,8 +187,8 @@ class QuestionFile(Benchmark):
     def _text_before_gap(self, statements: Sequence[str]) -> str:
         """Return the part of a statement before its gap, for the first statement that fits.
 
-        The paper asks only statements whose mask is the last token. Punctuation after the mask does
-        not count here, since otherwise hardly any statement would remain.
+        The paper asks only statements whose mask is the last token. Punctuation after the mask is
+        ignored here, because otherwise hardly any statement would remain.
         """
         gap = str(self._described.gap)
         for statement in statements:
@@ -204,8 +204,8 @@ class QuestionFile(Benchmark):
             return before.strip()
         raise InvalidRowError(MASK_NOT_LAST)
 
-    def _check_whole(self, row: Row, question: str, location: str) -> None:
-        """Raise if a row of a shipped benchmark has columns of the question that are not asked."""
+    def _check_complete(self, row: Row, question: str, location: str) -> None:
+        """Raise if a row of a known benchmark has question columns that the prompt omits."""
         unread = [] if self._described.context else row.unread(_QUESTION_COLUMNS)
         if unread:
             columns = " and ".join(map(repr, unread))
@@ -238,17 +238,17 @@ class QuestionFile(Benchmark):
 def _version_of(described: QuestionFileSettings) -> str:
     if isinstance(described, ShippedQuestions):
         return described.version
-    made_of = [
+    version_parts = [
         *(described.question, described.answers, described.context, described.date),
         *(described.prompt, described.scoring, described.first_words),
     ]
-    others = {"id", "group", "gap", "has_text_after_gap", "has_question_mark", "has_one_answer"}
-    if given := described.model_dump(include=others, exclude_defaults=True):
-        made_of.append(given)
-    return f"4-{hex_digest(*made_of, size=8)}"
+    optional = {"id", "group", "gap", "has_text_after_gap", "has_question_mark", "has_one_answer"}
+    if other_settings := described.model_dump(include=optional, exclude_defaults=True):
+        version_parts.append(other_settings)
+    return f"4-{hex_digest(*version_parts, size=8)}"
 
 
-def _listed(columns: str | tuple[str, ...]) -> tuple[str, ...]:
+def _as_tuple(columns: str | tuple[str, ...]) -> tuple[str, ...]:
     return (columns,) if isinstance(columns, str) else columns
 
 
@@ -256,7 +256,7 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join(map(repr, names))
 
 
-def _unused(item_id: str, used: dict[str, int]) -> str:
+def _unique_id(item_id: str, used: dict[str, int]) -> str:
     unused = item_id
     while unused in used:
         used[item_id] += 1

@@ -19,7 +19,7 @@ from toolformer.sources.files import detect_format
 from toolformer.sources.readers import json_object, read_csv, read_lines
 from toolformer.sources.tables import read_table
 
-# Maximum length of a line. The longest that we know of, in TriviaQA, has a fifth of it.
+# Maximum length of a line, five times that of the longest known line (in TriviaQA).
 _MAX_BYTES = 1 << 30
 _EXPECTED = (
     "JSON lines (one object per line), a JSON document, ASDiv's XML, Parquet, or CSV or TSV with "
@@ -36,10 +36,10 @@ Record: TypeAlias = Mapping[str, Any] | InvalidRowError
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Record]]:
-    """Yield the records of a file with their line numbers or positions in the document.
+    """Yield the records of a file, each with its line number or its number in the document.
 
-    All formats but JSON documents are streamed. The last suffix determines the compression, the
-    content the format. Raises `BenchmarkFileError` if the file cannot be read.
+    All formats except JSON documents are streamed. The last suffix determines the compression, and
+    the content determines the format. Raises `BenchmarkFileError` if the file cannot be read.
     """
     with _readable(path), path.open("rb") as stored:
         if stored.peek().startswith(b"PAR1"):
@@ -94,8 +94,8 @@ def _json_records(content: IO[bytes]) -> Iterator[tuple[int, Record]]:
             yield from enumerate(map(_record, flat), 1)
             return
     for number, line in lines:
-        found = json_object(line)
-        yield number, _record(found)
+        value = json_object(line)
+        yield number, _record(value)
 
 
 def _checked(line: bytes) -> bytes:
@@ -104,10 +104,10 @@ def _checked(line: bytes) -> bytes:
     return line
 
 
-def _record(found: object) -> Record:
-    if isinstance(found, Mapping):
-        return found
-    return InvalidRowError(f"it is {excerpt(found)}; expected a JSON object")
+def _record(value: object) -> Record:
+    if isinstance(value, Mapping):
+        return value
+    return InvalidRowError(f"it is {excerpt(value)}; expected a JSON object")
 
 
 def _listed_rows(document: object) -> list[object] | None:
@@ -118,7 +118,7 @@ def _listed_rows(document: object) -> list[object] | None:
 
 
 def _questions_in(row: object) -> Iterator[object]:
-    """Yield the questions of a SQuAD article, each with the columns of the levels above it."""
+    """Yield the questions of a SQuAD article, merged with the columns of paragraph and article."""
     for key in ("paragraphs", "qas"):
         if isinstance(row, dict) and isinstance(row.get(key), list):
             around = {name: value for name, value in row.items() if name != key}

@@ -13,7 +13,7 @@ from typing import Any
 from toolformer.sources.columns import MISSING, column_names, value_at
 from tools.numbers import NUMBER, NumberError, digits_of, plain
 
-_LONGEST_EXCERPT = 60
+_MAX_EXCERPT = 60
 # A unit in brackets may follow a number: "9 (apples)".
 _NUMBER_AND_UNIT = re.compile(rf"(?:(?P<sign>-)|\+)?(?P<digits>{NUMBER})\.?\s*(?:\([^()]*\))?")
 # Columns of choices, such as choices, option1, mc1_targets, or A, B, C and D.
@@ -75,7 +75,7 @@ class Row:
     def choices(self) -> dict[str, list[str]]:
         """Return the choices that an answer may name, by column.
 
-        Columns of wrong answers are included without their texts, since no answer names these.
+        Columns of wrong answers are included without texts, since no answer refers to those.
         """
         found: dict[str, list[str]] = {}
         for name in column_names(self._columns):
@@ -99,46 +99,48 @@ class Row:
         """Return a non-blank text of valid Unicode, stripped."""
         value = self._value(column)
         if not isinstance(value, str) or not value.strip() or not _is_unicode(value):
-            raise self._not("a text", column)
+            raise self._invalid("a text", column)
         return value.strip()
 
     def texts(self, *columns: str) -> tuple[str, ...]:
         """Return all distinct texts and numbers of these columns, at least one.
 
-        A list, also one as a JSON string or in WebQuestions' notation, holds several; blank texts
-        are skipped. After a solution like GSM8K's (`… #### 72`), the text after the marker counts.
-        Objects count as their `text` (SQuAD) or `name` (TempLAMA), which may be lists. Texts are
-        searched in other objects only if no other column has any.
+        A list holds several; it may be written as a JSON string or in WebQuestions' notation. Blank
+        texts are skipped. Of a solution like GSM8K's (`… #### 72`), only the text after the marker
+        is returned. An object stands for its `text` (SQuAD) or `name` (TempLAMA), which may be a
+        list. Columns with other objects are used only if all given columns have such objects.
         """
         given = [column for column in columns if column in self]
-        plain_columns = [each for each in given if not isinstance(_named(self._value(each)), dict)]
+        plain_columns = [
+            each for each in given if not isinstance(_text_or_name(self._value(each)), dict)
+        ]
         if not given:
-            raise self._not("a text or a non-empty list of texts", *columns)
+            raise self._invalid("a text or a non-empty list of texts", *columns)
         found = chain.from_iterable(self._answers_in(each) for each in plain_columns or given)
         return tuple(dict.fromkeys(found))
 
     def numbers(self, *columns: str) -> tuple[str, ...]:
-        """Return numbers in digits; a text may have a unit in brackets after its number."""
+        """Return the columns' numbers in digits; a unit in brackets after a number is dropped."""
         numbers = [_number_in(text) for text in self.texts(*columns)]
         if None in numbers:
-            raise self._not("a number, such as 1,234.5", *columns)
+            raise self._invalid("a number, such as 1,234.5", *columns)
         return tuple(number for number in numbers if number is not None)
 
     def year_or_date(self, column: str) -> datetime.date:
-        """Return an ISO date, or the middle of a year such as 2014."""
+        """Return an ISO date, or 1 July of a year such as 2014."""
         text = _as_text(self._value(column)) or ""
         try:
             return datetime.date.fromisoformat(f"{text}-07-01" if len(text) == 4 else text)
         except ValueError as error:
-            raise self._not("a date YYYY-MM-DD or a year", column) from error
+            raise self._invalid("a date YYYY-MM-DD or a year", column) from error
 
     def group(self, columns: Sequence[str]) -> str | None:
-        """Return the first value of these columns as a group; a number becomes its power of ten."""
+        """Return the first value of these columns; a number is replaced by its power of ten."""
         column = next((column for column in columns if column in self), None)
         if column is None:
             return None
         if (text := _as_text(self._value(column))) is None:
-            raise self._not("a text or a number", column)
+            raise self._invalid("a text or a number", column)
         if (number := _number_in(text)) is None:
             # Groups of Google-RE are paths: /people/person/date_of_birth.
             return text.rpartition("/")[2]
@@ -149,20 +151,20 @@ class Row:
         return next(filter(None, (_as_text(self._value(column)) for column in columns)), None)
 
     def _answers_in(self, column: str) -> list[str]:
-        value = _named(self._value(column))
+        value = _text_or_name(self._value(column))
         if isinstance(value, str) and value.startswith("["):
-            value = _listed(value)
+            value = _parsed_json(value)
         elif isinstance(value, str) and value.startswith(_DESCRIPTIONS):
             parts = (quoted or bare for quoted, bare in _DESCRIPTION.findall(value))
             if "".join(_DESCRIPTION.sub("", value).split()) != "(list)":
-                raise self._not("(list (description ANSWER))", column)
+                raise self._invalid("(list (description ANSWER))", column)
             value = [re.sub(r"\\(.)", r"\1", part) for part in parts]
         values = value if isinstance(value, list) else [value]
-        texts = [self._without_solution(_as_text(_named(each))) for each in values]
+        texts = [self._without_solution(_as_text(_text_or_name(each))) for each in values]
         if None in texts or not any(texts):
-            raise self._not("a text or a non-empty list of texts", column)
+            raise self._invalid("a text or a non-empty list of texts", column)
         if any(_WRITTEN_LIST.fullmatch(text) for text in texts if text):
-            raise self._not("a JSON list, not a list within a text", column)
+            raise self._invalid("a JSON list, not a list within a text", column)
         return [text for text in texts if text]
 
     def _without_solution(self, text: str | None) -> str | None:
@@ -183,7 +185,7 @@ class Row:
                 return [each for each in found if each is not MISSING] or MISSING
         return value
 
-    def _not(self, expected: str, *columns: str) -> InvalidRowError:
+    def _invalid(self, expected: str, *columns: str) -> InvalidRowError:
         values = {self._names.get(each, each): self._value(each) for each in columns}
         given = {name: value for name, value in values.items() if value is not MISSING}
         if given:
@@ -196,7 +198,7 @@ class Row:
 
 
 def names_choice(answer: str, choices: Sequence[str]) -> bool:
-    """Return whether an answer is the letter or number of a choice and not itself a choice."""
+    """Return whether an answer is a choice's label, such as B or 3, and not itself a choice."""
     found = _CHOICE_NAME.fullmatch(answer)
     if not choices or answer in choices or found is None:
         return False
@@ -204,21 +206,21 @@ def names_choice(answer: str, choices: Sequence[str]) -> bool:
 
 
 def folded_name(name: str) -> str:
-    """Return a column name as all copies of a benchmark have it: `solution_type`."""
+    """Return a column name in the form common to all copies of a benchmark: `solution_type`."""
     # XML converters prefix attributes with an @.
     return name.lower().removeprefix("@").replace("-", "_")
 
 
 def excerpt(value: object) -> str:
     shown = repr(value).encode("utf-8", "backslashreplace").decode()
-    return shown if len(shown) <= _LONGEST_EXCERPT else f"{shown[:_LONGEST_EXCERPT]}…"
+    return shown if len(shown) <= _MAX_EXCERPT else f"{shown[:_MAX_EXCERPT]}…"
 
 
-def _named(value: object) -> object:
+def _text_or_name(value: object) -> object:
     return value.get("text", value.get("name", value)) if isinstance(value, dict) else value
 
 
-def _listed(text: str) -> object:
+def _parsed_json(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -263,5 +265,5 @@ def _number_in(text: str) -> str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    # JSON can contain lone surrogates, which neither tokenizers nor Parquet accept.
+    # JSON can contain unpaired surrogates, which neither tokenizers nor Parquet accept.
     return not any("\ud800" <= character <= "\udfff" for character in text)
