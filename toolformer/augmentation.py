@@ -20,7 +20,7 @@ from tools.syntax import format_call, insert_calls, remove_calls
 class KeptCall:
     """A call that passed the filter.
 
-    `position` counts tokens and `character_offset` characters of the window, both from 0.
+    `position` is a token index and `character_offset` a character index in the window.
     `loss_reduction` is L_i⁻ - L_i⁺ in nats.
     """
 

@@ -21,7 +21,7 @@ _DIGIT = r"\P{Numeric_Type=None}"
 _NUMBER = regex.compile(
     rf"[+\-−]?{_DIGIT}+(?:(?:[.,:/^'’_·٫٬．，：×*\-–−]{{1,2}}|[eE][+\-−]?|\s(?=\d{{3}}(?!\d))){_DIGIT}+)*"
 )
-# Matches each number of a sequence without spaces, which `_NUMBER` matches as one overlong number.
+# Matches each number of a list without spaces, which `_NUMBER` matches as one overlong number.
 _DIGITS = regex.compile(rf"{_DIGIT}+(?:\.{_DIGIT}+)?")
 
 

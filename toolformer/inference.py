@@ -137,20 +137,20 @@ def _by_name(tools: Sequence[AnyTool]) -> dict[str, Tool]:
     return by_name
 
 
-def _as_tool(given: AnyTool) -> Tool:
-    if given == "Calendar" or isinstance(given, Calendar):
+def _as_tool(tool: AnyTool) -> Tool:
+    if tool == "Calendar" or isinstance(tool, Calendar):
         # A prompt has a date but no URL to read a date from.
         return Calendar(date_source="published_on")
-    if isinstance(given, str):
-        return create_tool(given)
-    if isinstance(given, Tool):
-        return given
-    if callable(given) and not isinstance(given, type):
-        about = given.__doc__ or "A function."
+    if isinstance(tool, str):
+        return create_tool(tool)
+    if isinstance(tool, Tool):
+        return tool
+    if callable(tool) and not isinstance(tool, type):
+        about = tool.__doc__ or "A function."
         # Results are not stored, so nothing ever compares versions.
-        return FunctionTool.from_function(given, description=about, version="given")
+        return FunctionTool.from_function(tool, description=about, version="given")
     raise ToolSettingsError(
-        f"tools has {given!r}, which is not a tool. Expected the name of a tool that needs no "
+        f"tools has {tool!r}, which is not a tool. Expected the name of a tool that needs no "
         "data, a typed function, or an instance of a subclass of toolformer.Tool."
     )
 

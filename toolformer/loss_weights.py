@@ -1,4 +1,4 @@
-"""Token weights and the weighted loss of the paper (§2, "Filtering API Calls")."""
+"""Defines the token weights and the weighted loss of the paper (§2, "Filtering API Calls")."""
 
 import math
 from collections.abc import Sequence

@@ -70,8 +70,8 @@ _TAG = re.compile(
     r"blockquote|code|pre|small|script|style)(?P<rest>\s[^<>]{0,300})?/?>"
 )
 _ENTITY = re.compile(r"&(?:#(?:\d{1,7}|[xX][\da-fA-F]{1,6})|(?P<name>[A-Za-z][A-Za-z\d]{1,30}));")
-# UTF-8 decoded as Windows-1252: continuation bytes, and sequences that occur in no word. A capital
-# letter such as Â may legitimately precede a closing quotation mark.
+# Signs of UTF-8 decoded as Windows-1252: continuation bytes, and sequences that occur in no word. A
+# capital letter such as Â may legitimately precede a closing quotation mark.
 _CONTINUATION = "[\xa0-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"
 _MISREAD_START = re.compile(rf"[Â-ð]{_CONTINUATION}")
 _MISREAD = re.compile(

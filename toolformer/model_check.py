@@ -184,7 +184,7 @@ def _decoding(model: LanguageModel, windows: _Windows) -> float:
         model,
         [window.text for window in windows.values()],
         decoding=_DECODING,
-        run_calls=lambda asked: [None for _ in asked],
+        run_calls=lambda calls: [None for _ in calls],
         end_ids=frozenset(),
     )
     (opening,) = model.tokenizer.encode_pieces([" ["])

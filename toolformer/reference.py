@@ -146,8 +146,8 @@ def sample_tokens(
         is_other[most_likely] = False
         order = torch.cat([most_likely, torch.nonzero(is_other)[:, 0]])
         number = torch.tensor(draw(len(tokens)))
-        at = int(torch.searchsorted(probabilities[order].cumsum(0), number, right=True))
-        tokens.append(int(order[min(at, len(order) - 1)]))
+        index = int(torch.searchsorted(probabilities[order].cumsum(0), number, right=True))
+        tokens.append(int(order[min(index, len(order) - 1)]))
         if ends_text(model, tokens[-1]) or is_finished(model.tokenizer.decode_continuation(tokens)):
             break
     return tokens
@@ -257,11 +257,11 @@ def annotate(
 def arguments_of(sampled: str, tool_name: str) -> str | None:
     """Return the arguments of a sampled call; None if the call is unfinished or invalid."""
     depth = 1
-    for at, character in enumerate(sampled):
+    for index, character in enumerate(sampled):
         depth += (character == "(") - (character == ")")
         if not depth:
             try:
-                return parse_sample(f"{tool_name}({sampled[: at + 1]}{CALL_CLOSE}", tool_name)
+                return parse_sample(f"{tool_name}({sampled[: index + 1]}{CALL_CLOSE}", tool_name)
             except CallSyntaxError:
                 return None
     return None

@@ -60,23 +60,24 @@ def check_context(
     window_tokens = settings.corpus.window_tokens
     max_new_tokens = settings.sampling.max_new_tokens
     max_result_tokens = settings.execution.max_result_tokens
-    shared = shared_tokens(tokenizer, prompt)
+    prompt_tokens = shared_tokens(tokenizer, prompt)
     # The text occurs in the prompt and again at the start of the output. Inside the prompt, it can
     # have slightly more tokens, hence the margin of a sixteenth below.
     copies = 1 if prompt is None else 2
     # The limits of a call exclude its brackets, the tool's name and the arrow: 16 more tokens.
     is_chained = settings.sampling.is_chained
-    first = max_new_tokens + max_result_tokens + 16 if is_chained else 0
+    first_call_tokens = max_new_tokens + max_result_tokens + 16 if is_chained else 0
     rows = (
         (
             copies,
-            shared + first + max_new_tokens,
-            f"A prompt of {shared} tokens ({tool_name}), a window of {window_tokens} ({copies}×)",
+            prompt_tokens + first_call_tokens + max_new_tokens,
+            f"A prompt of {prompt_tokens} tokens ({tool_name}), "
+            f"a window of {window_tokens} ({copies}×)",
             f"a call of {max_new_tokens}",
         ),
         (
             1,
-            first + max_new_tokens + max_result_tokens,
+            first_call_tokens + max_new_tokens + max_result_tokens,
             f"A window of {window_tokens} tokens",
             f"a call of {max_new_tokens} with a result of {max_result_tokens} ({tool_name})",
         ),
@@ -91,8 +92,9 @@ def check_context(
         (16 * (context_length - other_tokens - 16) + 15) // (16 * copies + 1)
         for copies, other_tokens, *_ in rows
     )
+    first_call = f", a first call of {first_call_tokens} with its result" if is_chained else ""
     figures = (
-        f"{text}{f', a first call of {first} with its result' if first else ''} and {call} need "
+        f"{text}{first_call} and {call} need "
         f"{needed} tokens. Expected at most {context_length}, the model's context length."
     )
     if fitting >= _MIN_WINDOW_TOKENS:

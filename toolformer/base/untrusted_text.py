@@ -15,4 +15,4 @@ def shown(text: object, *, key: str | None = None) -> str:
 
 def plain(text: str) -> str:
     """Escape the characters that control a terminal."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

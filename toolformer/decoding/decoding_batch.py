@@ -62,10 +62,10 @@ class DecodingBatch:
         the device's memory, raise OutOfMemoryError and add none.
         """
 
-        def feed(some: list[DecodingRow]) -> list[_FedRows]:
-            cache = _feed_shared_prefixes(some, prefix)
-            fed = [row.pending[cache.length(index) :] for index, row in enumerate(some)]
-            return [self._feed(some, cache, fed)]
+        def feed(subset: list[DecodingRow]) -> list[_FedRows]:
+            cache = _feed_shared_prefixes(subset, prefix)
+            fed = [row.pending[cache.length(index) :] for index, row in enumerate(subset)]
+            return [self._feed(subset, cache, fed)]
 
         self._join(feed_in_halves(list(rows), feed)[0])
 
@@ -129,8 +129,7 @@ class DecodingBatch:
     def _feed(
         self, rows: Sequence[DecodingRow], cache: Contexts, fed: Sequence[Sequence[int]]
     ) -> _FedRows:
-        # At least two tokens, since ` [` may be banned, and at least k to know ranks of ` [` up to
-        # k.
+        # At least two tokens, since ` [` may be banned, and k to know ranks of ` [` up to k.
         count = max(
             2, *(max(row.settings.top_tokens, row.decoding.settings.call_top_k) for row in rows)
         )

@@ -74,7 +74,7 @@ def first_opening(
     min_call_probability: MinCallProbability,
     tools: Iterable[str],
 ) -> int | None:
-    """Return the first step after a prompt at which a call could open, if none opened before."""
+    """Return the first step after a prompt at which a call can open; None if there is none."""
     # All steps after the first have the same minimums.
     after_prompt, in_text = (smallest(min_call_probability.at(step, tools)) for step in (0, 1))
     for at, chance in enumerate(chances):

@@ -121,5 +121,5 @@ def _contents(name: str, configuration: Configuration) -> str:
 def _license(sources: Sequence[tuple[str, str]]) -> str:
     """Return the common licence if it has the form of a hub's identifier, else `other`."""
     licences = {licence for _, licence in sources}
-    named = licences.pop() if len(licences) == 1 else ""
-    return named if LICENCE_WORD.fullmatch(named) else "other"
+    identifier = licences.pop() if len(licences) == 1 else ""
+    return identifier if LICENCE_WORD.fullmatch(identifier) else "other"

@@ -66,7 +66,7 @@ class LanguageModelReader:
     def read(self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]) -> list[Answer | None]:
         if not requests:
             return []
-        found: list[tuple[float, dict[str, float]]] = []
+        weighted_answers: list[tuple[float, dict[str, float]]] = []
         with _tool_errors():
             model = self._load()
             asked = [each for request in requests for each in _asked(model, *request)]
@@ -77,9 +77,9 @@ class LanguageModelReader:
             )
             for start in range(0, len(asked), size):
                 together = asked[start : start + size]
-                found += feed_in_halves(together, lambda some: _read(model, some))[0]
-        of_passages = iter(found)
-        return [best_answer(list(islice(of_passages, len(passages)))) for _, passages in requests]
+                weighted_answers += feed_in_halves(together, lambda subset: _read(model, subset))[0]
+        next_answers = iter(weighted_answers)
+        return [best_answer(list(islice(next_answers, len(passages)))) for _, passages in requests]
 
 
 @contextmanager
@@ -96,15 +96,15 @@ def _tool_errors() -> Iterator[None]:
         raise ToolDiedError(str(error)) from error
 
 
-def best_answer(found: Sequence[tuple[float, dict[str, float]]]) -> Answer | None:
+def best_answer(weighted_answers: Sequence[tuple[float, dict[str, float]]]) -> Answer | None:
     """Return the most likely answer, given ln p(z | q) + constant and p(a | q, z) per passage.
 
     Answers that differ only in case, articles and punctuation are merged.
     """
-    largest = max(log_weight for log_weight, _ in found)
-    total = math.fsum(math.exp(log_weight - largest) for log_weight, _ in found)
+    largest = max(log_weight for log_weight, _ in weighted_answers)
+    total = math.fsum(math.exp(log_weight - largest) for log_weight, _ in weighted_answers)
     shares: dict[str, list[tuple[float, str]]] = {}
-    for log_weight, answers in found:
+    for log_weight, answers in weighted_answers:
         for text, probability in answers.items():
             share = math.exp(log_weight - largest) / total * probability
             shares.setdefault(_key(text), []).append((share, text))
@@ -169,27 +169,36 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
         (each.score - _QUESTION_WEIGHT * math.fsum(islice(losses, len(each.ids))), {})
         for each in asked
     ]
-    # For each row: passage, and tokens and log-probability of the answer so far.
+    # For each row: index of its passage, and tokens and log-probability of the answer so far.
     rows = [(passage, list[int](), 0.0) for passage in range(len(asked))]
     contexts = texts.contexts([TextPosition(row, len(each.ids)) for row, each in enumerate(asked)])
     fed: list[Sequence[int]] = [_encoded(model.tokenizer, _BEFORE_ANSWER)] * len(rows)
     while rows:
         expected = contexts.next_tokens(fed, open_id=model.bos_id, count=_NEXT_TOKENS)
         extended: list[tuple[int, tuple[int, list[int], float]]] = []
-        for row, ((passage, tokens, log), nexts) in enumerate(zip(rows, expected, strict=True)):
-            logs = {
-                token: log + nexts.log_probability(token) for token in nexts.ranked[:_NEXT_TOKENS]
+        for row, ((passage, tokens, log_probability), next_tokens) in enumerate(
+            zip(rows, expected, strict=True)
+        ):
+            log_probabilities = {
+                token: log_probability + next_tokens.log_probability(token)
+                for token in next_tokens.ranked[:_NEXT_TOKENS]
             }
-            stops = {t for t in logs if t in ends or decode([t]).startswith("\n")}
+            stops = {t for t in log_probabilities if t in ends or decode([t]).startswith("\n")}
             if stops and asked[passage].is_answer(decode(tokens)):
                 text, answers = decode(tokens).strip(" .,;:"), weighted_answers[passage][1]
-                answers[text] = answers.get(text, 0.0) + sum(math.exp(logs[t]) for t in stops)
+                answers[text] = answers.get(text, 0.0) + sum(
+                    math.exp(log_probabilities[t]) for t in stops
+                )
             if len(tokens) < _MAX_ANSWER_TOKENS:
-                likely = (t for t in logs if logs[t] > _MIN_LOG_PROBABILITY and t not in stops)
+                likely = (
+                    t
+                    for t in log_probabilities
+                    if log_probabilities[t] > _MIN_LOG_PROBABILITY and t not in stops
+                )
                 longer = (t for t in likely if asked[passage].contains_start(decode([*tokens, t])))
                 # Several first tokens per passage, each continued with the most likely token.
                 extended += (
-                    (row, (passage, [*tokens, token], logs[token]))
+                    (row, (passage, [*tokens, token], log_probabilities[token]))
                     for token in islice(longer, 1 if tokens else _FIRST_TOKENS)
                 )
         is_first = not rows[0][1]

@@ -127,8 +127,8 @@ class CallScorer(ABC):
         return ScoringPass(geometry["token_budget"], checkpoint, progress)
 
     def _token_budget(self) -> int:
-        longest = max((len(window.ids) for window in self.windows.values()), default=0)
-        return self.scoring.token_budget or self.model.batch_tokens(window_tokens=longest)
+        max_window_tokens = max((len(window.ids) for window in self.windows.values()), default=0)
+        return self.scoring.token_budget or self.model.batch_tokens(window_tokens=max_window_tokens)
 
     def call_ids(self, call: ToolCall, result: str | None, *, text_tokens: int) -> list[int]:
         """Encode a call; raise SequenceTooLongError if call and text exceed the model's context."""

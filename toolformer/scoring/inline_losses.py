@@ -41,14 +41,14 @@ class InlineScorer(CallScorer):
                 calls,
                 self._losses_without_call(texts, calls),
                 exact,
-                lambda some, has_result: self._losses(texts, some, has_result=has_result),
+                lambda subset, has_result: self._losses(texts, subset, has_result=has_result),
             )
 
         all_losses = AllLosses({}, {}, {})
         following = len(self.weights)
         for batch_losses in self._in_texts(calls, compute, work, following=following, label="all"):
-            for into, losses in zip(all_losses, batch_losses, strict=True):
-                into.update(losses)
+            for target, losses in zip(all_losses, batch_losses, strict=True):
+                target.update(losses)
         return all_losses
 
     def _result_losses(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses:

@@ -111,7 +111,7 @@ class PrefixScorer(CallScorer):
             calls,
             self._losses_without_call(calls, work),
             exact,
-            lambda some, has_result: self._losses(some, work, has_result=has_result),
+            lambda subset, has_result: self._losses(subset, work, has_result=has_result),
         )
 
     def _result_losses(self, calls: Sequence[ScoredCall], work: ScoringPass) -> Losses:

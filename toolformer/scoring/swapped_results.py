@@ -27,11 +27,11 @@ class SwappedResults:
     def __init__(self, calls: Sequence[ScoredCall], *, seed: int):
         # A random order that does not depend on the order of the argument.
         self.calls = sorted(calls, key=lambda call: digest(seed, call.call_id, separator=" "))
-        self._has_several = len({call.result for call in calls}) > 1
+        self._has_different_results = len({call.result for call in calls}) > 1
 
     def sample(self, size: int) -> list[str]:
         """Return the ids of up to `size` random calls; none if all results are equal."""
-        return [call.call_id for call in self.calls[:size]] if self._has_several else []
+        return [call.call_id for call in self.calls[:size]] if self._has_different_results else []
 
     def of(self, call_ids: Collection[str]) -> dict[str, SwappedCall]:
         """Return these calls with swapped results, by call id; none if all results are equal."""
@@ -41,16 +41,16 @@ class SwappedResults:
         """Return the same calls with a third result each, by call id; omit calls without one."""
         return self._swapped({scored.call.call_id: scored.call.result for scored in first})
 
-    def _swapped(self, other_than: dict[str, str | None]) -> dict[str, SwappedCall]:
-        if not self._has_several:
+    def _swapped(self, excluded_results: dict[str, str | None]) -> dict[str, SwappedCall]:
+        if not self._has_different_results:
             return {}
         swapped: dict[str, SwappedCall] = {}
         later = _LaterCalls()
         # Going backwards, the calls after the current one are known. The order is circular (the
         # first calls follow the last), so the first pass only collects calls.
         for is_second, call in itertools.product((False, True), reversed(self.calls)):
-            if is_second and call.call_id in other_than:
-                other = later.next_with_another_result(call, other_than[call.call_id])
+            if is_second and call.call_id in excluded_results:
+                other = later.next_with_another_result(call, excluded_results[call.call_id])
                 if other is not None:
                     with_other = dataclasses.replace(call, result=other.result)
                     swapped[call.call_id] = SwappedCall(with_other, other.call_id)
@@ -73,12 +73,12 @@ class _LaterCalls:
         self._texts_of: dict[str, list[str]] = {}
 
     def next_with_another_result(
-        self, call: ScoredCall, other_than: str | None
+        self, call: ScoredCall, excluded_result: str | None
     ) -> ScoredCall | None:
         """Return the next call with a result other than these two, preferably in another text."""
         of_same_text: ScoredCall | None = None
         for (text, result), other in reversed(self._calls.items()):
-            if result in (call.result, other_than):
+            if result in (call.result, excluded_result):
                 continue
             if text != call.window[0]:
                 return other

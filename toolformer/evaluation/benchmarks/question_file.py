@@ -125,10 +125,10 @@ class QuestionFile(Benchmark):
         if not any(self._has_question(row) for row in rows):
             columns = sorted({column for row in rows for column in column_names(row)})
             error = f" (row {first[0][1]}: {first[0][2]})" if first and not columns else ""
-            found = f"the columns {', '.join(columns)[:200]}" if columns else f"no columns{error}"
+            actual = f"the columns {', '.join(columns)[:200]}" if columns else f"no columns{error}"
             raise BenchmarkFileError(
                 f"{str(self._path)!r} does not have the format of {self.name!r}: its first "
-                f"{len(first)} rows have {found}. Expected a column {_either(self._questions)}. "
+                f"{len(first)} rows have {actual}. Expected a column {_either(self._questions)}. "
                 "Correct the file, use another one, or describe its columns in "
                 "evaluation.questions."
             )

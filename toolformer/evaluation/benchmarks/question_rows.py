@@ -77,7 +77,7 @@ class Row:
 
         Columns of wrong answers are included without texts, since no answer refers to those.
         """
-        found: dict[str, list[str]] = {}
+        texts_by_column: dict[str, list[str]] = {}
         for name in column_names(self._columns):
             parts = name.split(".")
             if parts[-1] in ("label", "labels"):
@@ -87,9 +87,9 @@ class Row:
                 kind = _CHOICES.fullmatch(part)
                 if kind and column not in self._read:
                     value = None if kind["wrong"] else value_at(self._columns, name)
-                    found.setdefault(column, []).extend(_texts_in(value))
+                    texts_by_column.setdefault(column, []).extend(_texts_in(value))
                     break
-        return found
+        return texts_by_column
 
     def is_within_list(self, column: str) -> bool:
         outer = column.rpartition(".")[0]
@@ -108,16 +108,16 @@ class Row:
         A list holds several; it may be written as a JSON string or in WebQuestions' notation. Blank
         texts are skipped. Of a solution like GSM8K's (`… #### 72`), only the text after the marker
         is returned. An object stands for its `text` (SQuAD) or `name` (TempLAMA), which may be a
-        list. Columns with other objects are used only if all given columns have such objects.
+        list. Columns with other objects are used only if all present columns have such objects.
         """
-        given = [column for column in columns if column in self]
+        present = [column for column in columns if column in self]
         plain_columns = [
-            each for each in given if not isinstance(_text_or_name(self._value(each)), dict)
+            each for each in present if not isinstance(_text_or_name(self._value(each)), dict)
         ]
-        if not given:
+        if not present:
             raise self._invalid("a text or a non-empty list of texts", *columns)
-        found = chain.from_iterable(self._answers_in(each) for each in plain_columns or given)
-        return tuple(dict.fromkeys(found))
+        answers = chain.from_iterable(self._answers_in(each) for each in plain_columns or present)
+        return tuple(dict.fromkeys(answers))
 
     def numbers(self, *columns: str) -> tuple[str, ...]:
         """Return the columns' numbers in digits; a unit in brackets after a number is dropped."""
@@ -181,15 +181,15 @@ class Row:
         if value is MISSING and outer:
             objects = value_at(self._columns, self._names.get(outer, outer))
             if isinstance(objects, list):
-                found = [value_at(each, inner) for each in objects]
-                return [each for each in found if each is not MISSING] or MISSING
+                values = [value_at(each, inner) for each in objects]
+                return [each for each in values if each is not MISSING] or MISSING
         return value
 
     def _invalid(self, expected: str, *columns: str) -> InvalidRowError:
         values = {self._names.get(each, each): self._value(each) for each in columns}
-        given = {name: value for name, value in values.items() if value is not MISSING}
-        if given:
-            name, value = next(iter(given.items()))
+        present = {name: value for name, value in values.items() if value is not MISSING}
+        if present:
+            name, value = next(iter(present.items()))
             return InvalidRowError(f"column {name!r} is {excerpt(value)}; expected {expected}")
         return InvalidRowError(
             f"column {' or '.join(map(repr, values))} is missing; the row has "
@@ -199,10 +199,10 @@ class Row:
 
 def names_choice(answer: str, choices: Sequence[str]) -> bool:
     """Return whether an answer is a choice's label, such as B or 3, and not itself a choice."""
-    found = _CHOICE_NAME.fullmatch(answer)
-    if not choices or answer in choices or found is None:
+    match = _CHOICE_NAME.fullmatch(answer)
+    if not choices or answer in choices or match is None:
         return False
-    return found["number"] is None or int(found["number"]) <= len(choices)
+    return match["number"] is None or int(match["number"]) <= len(choices)
 
 
 def folded_name(name: str) -> str:
