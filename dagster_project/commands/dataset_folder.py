@@ -1,4 +1,4 @@
-"""Writes the folder of `toolformer export dataset`: Parquet files and a card."""
+"""Writes the output folder of `toolformer export dataset`: Parquet files and a dataset card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 _QUERIES = {TEXTS: "exported_texts", KEPT_CALLS: "exported_kept_calls"}
 _TABLES = (TEXTS, "filtered_calls", "candidate_calls", "executed_calls")
-# Descriptions of columns that exist in no table.
-_OWN_MEANINGS = {
-    "split": "Part of the training set that the text is in: train or development. Null if the text "
-    "is not in it, or no training set exists yet.",
-    "is_merged": "Whether the call is in `augmented_texts`. A call that lost its position to "
-    "another call is not.",
+# Descriptions of the columns that the export adds; no table of the warehouse has them.
+_ADDED_COLUMN_DESCRIPTIONS = {
+    "split": "Split of the training set that contains the text: train or development; none if the "
+    "training set lacks the text or does not exist yet.",
+    "is_merged": "Whether the call is in `augmented_texts`; false if another kept call took its "
+    "position.",
 }
-_SHOWN_SECTIONS = ("sampling", "scoring")
-_SHOWN_OF_TOOLS = ("sampling_threshold", "positions_per_text", "calls_per_position")
+_PUBLISHED_SECTIONS = ("sampling", "scoring")
+_PUBLISHED_TOOL_SETTINGS = ("sampling_threshold", "positions_per_text", "calls_per_position")
 _ROWS_PER_FILE = 1_000_000
 _ROWS_PER_GROUP = 16_384
 
@@ -40,20 +40,20 @@ _ROWS_PER_GROUP = 16_384
 def write_dataset_folder(
     folder: Path, warehouse: Warehouse, work: Workspace, round_number: int
 ) -> dict[str, int]:
-    """Write C* and the kept calls of a round to an empty folder; return row counts by part."""
+    """Write the augmented texts and kept calls of a round; return row counts by configuration."""
     configurations: dict[str, Configuration] = {}
     for name, query in _QUERIES.items():
         with warehouse.stream(query, round=round_number) as batches:
-            columns = {column: _meaning(column) for column in batches.schema.names}
-            folder_of_data = (folder / data_file(name)).parent
-            configurations[name] = _write_parquet(batches, folder_of_data, columns)
+            columns = {column: _column_description(column) for column in batches.schema.names}
+            data_folder = (folder / data_file(name)).parent
+            configurations[name] = _write_parquet(batches, data_folder, columns)
     tools = warehouse.ask("exported_tools", round=round_number).to_dicts()
     card = dataset_card(
         round_number=round_number,
         annotators=warehouse.ask("annotators", round=round_number).rows(),
         writers=dict(warehouse.ask("call_writers", round=round_number).iter_rows()),
         tools=tools,
-        settings=_shown(work.settings, [row["tool"] for row in tools]),
+        settings=_published_settings(work.settings, [row["tool"] for row in tools]),
         sources=source_licences(work),
         configurations=configurations,
     )
@@ -67,12 +67,12 @@ def _write_parquet(
     from pyarrow import dataset
 
     counts: list[int] = []
-    form = dataset.ParquetFileFormat()
+    parquet_format = dataset.ParquetFileFormat()
     dataset.write_dataset(
         batches,
         folder,
-        format=form,
-        file_options=form.make_write_options(compression="zstd"),
+        format=parquet_format,
+        file_options=parquet_format.make_write_options(compression="zstd"),
         basename_template="part-{i}.parquet",
         preserve_order=True,
         max_rows_per_file=_ROWS_PER_FILE,
@@ -89,22 +89,25 @@ def _write_parquet(
     )
 
 
-def _meaning(column: str) -> str:
-    if column in _OWN_MEANINGS:
-        return _OWN_MEANINGS[column]
-    columns = (known for name in _TABLES for known in tables()[name].columns)
-    return next(known.description for known in columns if known.name == column)
+def _column_description(column: str) -> str:
+    if column in _ADDED_COLUMN_DESCRIPTIONS:
+        return _ADDED_COLUMN_DESCRIPTIONS[column]
+    table_columns = (each for name in _TABLES for each in tables()[name].columns)
+    return next(each.description for each in table_columns if each.name == column)
 
 
-def _shown(settings: Settings, tools: list[str]) -> dict[str, object]:
-    """Return the settings that decided which calls are kept, without private paths and options."""
-    shown: dict[str, object] = {
+def _published_settings(settings: Settings, tools: list[str]) -> dict[str, object]:
+    """Return settings of sampling and scoring, without paths and options that may be private."""
+    published: dict[str, object] = {
         f"{section}.{name}": value
-        for section in _SHOWN_SECTIONS
+        for section in _PUBLISHED_SECTIONS
         for name, value in getattr(settings, section).model_dump(mode="json").items()
         if name != "annotator"
     }
     for tool in set(tools) & set(settings.tools.names):
         tool_settings = settings.tools.of(tool)
-        shown |= {f"tools.{tool}.{name}": getattr(tool_settings, name) for name in _SHOWN_OF_TOOLS}
-    return shown
+        published |= {
+            f"tools.{tool}.{name}": getattr(tool_settings, name)
+            for name in _PUBLISHED_TOOL_SETTINGS
+        }
+    return published

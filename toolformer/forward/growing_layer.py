@@ -1,4 +1,4 @@
-"""KV cache layer that grows in place. Importing this module imports torch and transformers."""
+"""KV cache layer that grows in place. Importing it loads torch and transformers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,13 @@ from transformers.cache_utils import DynamicLayer
 
 
 class GrowingLayer(DynamicLayer):
-    """KV cache layer with spare capacity. `DynamicLayer` copies all keys with every append.
+    """KV cache layer with spare capacity. (`DynamicLayer` copies all keys at every append.)
 
-    The initial keys and values, shape `(rows, key heads, keys, head size)`, may be views.
+    The initial keys and values have shape `(rows, key heads, keys, head size)`. They may be views
+    of other tensors: the first change copies them into this layer's own buffers.
     """
 
-    # Tensors, or None before the first feed.
+    # Tensors; None until the first update.
     keys: Any
     values: Any
 
@@ -29,16 +30,16 @@ class GrowingLayer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        rows, before = len(key_states), self.get_seq_length()
-        self._resize(rows, before + key_states.shape[2], like=(key_states, value_states))
-        self.keys[:, :, before:], self.values[:, :, before:] = key_states, value_states
+        rows, old_length = len(key_states), self.get_seq_length()
+        self._resize(rows, old_length + key_states.shape[2], like=(key_states, value_states))
+        self.keys[:, :, old_length:], self.values[:, :, old_length:] = key_states, value_states
         return self.keys, self.values
 
     def keep(self, rows: int, targets: torch.Tensor, moved: torch.Tensor) -> None:
-        """Copy the rows `moved` to the indices `targets`, then keep the first `rows` rows."""
+        """Copy row `moved[i]` to row `targets[i]` for each i, then keep the first `rows` rows."""
         self._resize(len(self.keys), self.get_seq_length(), like=(self.keys, self.values))
-        for each in (self.keys, self.values) if len(targets) else ():
-            each[targets] = each[moved]
+        for tensor in (self.keys, self.values) if len(targets) else ():
+            tensor[targets] = tensor[moved]
         self.keys, self.values = self.keys[:rows], self.values[:rows]
 
     def append_rows(self, others: "Sequence[GrowingLayer]") -> None:
@@ -49,24 +50,25 @@ class GrowingLayer(DynamicLayer):
         end = 0
         for layer in layers:
             begin, end = end, end + len(layer[0])
-            for held, each in zip((self.keys, self.values), layer, strict=True):
+            for own, other in zip((self.keys, self.values), layer, strict=True):
                 if begin:
-                    held[begin:end, :, : each.shape[2]] = each
+                    own[begin:end, :, : other.shape[2]] = other
                 # The padding is masked, but a NaN in uninitialised memory would spread anyway.
-                held[begin:end, :, each.shape[2] :] = 0
+                own[begin:end, :, other.shape[2] :] = 0
 
     def _resize(self, rows: int, num_keys: int, *, like: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Set the number of rows and keys; new entries are uninitialised."""
         buffers = self._buffers
         if not buffers or len(buffers[0]) < rows or buffers[0].shape[2] < num_keys:
-            before = self.get_seq_length()
-            # Branches that share a line append many keys at every step.
-            spare = max(num_keys // 8 + 32, min(4 * (num_keys - before), before // 2))
+            old_length = self.get_seq_length()
+            # Rows that share a cache line append many keys at every step. Leave room for four more
+            # steps of this size, up to half the current length.
+            spare = max(num_keys // 8 + 32, min(4 * (num_keys - old_length), old_length // 2))
             shape = [rows, like[0].shape[1], num_keys + spare]
-            held = (self.keys, self.values) if before else ()
+            old = (self.keys, self.values) if old_length else ()
             buffers = self._buffers = tuple(
-                each.new_empty((*shape, each.shape[3])) for each in like
+                tensor.new_empty((*shape, tensor.shape[3])) for tensor in like
             )
-            for buffer, each in zip(buffers, held, strict=False):
-                buffer[: len(each), :, : each.shape[2]] = each
+            for buffer, tensor in zip(buffers, old, strict=False):
+                buffer[: len(tensor), :, : tensor.shape[2]] = tensor
         self.keys, self.values = (buffer[:rows, :, :num_keys] for buffer in buffers)

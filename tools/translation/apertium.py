@@ -1,7 +1,9 @@
-"""Translates with Apertium: rules and dictionaries, in one Debian package per pair of languages.
+"""Translates with Apertium, a system of rules and dictionaries.
 
-Texts are written to standard input and never appear among the arguments. The program is a script
-with a pipeline, so it gets its own process group, which is killed as a whole at the deadline.
+Each pair of languages is one Debian package. A pair has a *mode* per direction, such as `spa-eng`:
+a file that names the programs and dictionaries of its pipeline. Texts are written to standard input
+and never appear among the arguments. `apertium` is a shell script that starts a pipeline, so it
+runs in its own process group, which is killed as a whole at the deadline.
 """
 
 import contextlib
@@ -29,8 +31,8 @@ _REMEDY = (
     "apertium apertium-eng-spa apertium-eng-cat` (more pairs: `apt-cache search apertium`)"
 )
 _MODE_INTO_ENGLISH = re.compile(r"([a-z]{2,3})-(?:eng|en)")
-# Names of programs, dictionaries and rules in the file of a mode.
-_NAMED = re.compile(r"[^\s'\"|]+")
+# Matches each name in a mode file: programs, dictionaries and rules.
+_NAME_IN_MODE_FILE = re.compile(r"[^\s'\"|]+")
 _LISTING_SECONDS = 10.0
 
 # Apertium's stream format: these characters are escaped, text in square brackets is not translated,
@@ -38,14 +40,15 @@ _LISTING_SECONDS = 10.0
 _SPECIAL = re.compile(r"[\\\[\]{}^$/@<>~]")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _NOT_TRANSLATED = re.compile(r"(?<!\\)\[[^\]]*\]")
-# Apertium's own text filter also ends every text with this full stop.
-_BRACKETS = "[]"
-_END_OF_SENTENCE = f".{_BRACKETS}"
-_END_OF_TEXT = "\0"
+# Appended to every text. Apertium's own text filter adds the same full stop; the empty brackets
+# mark it in the output.
+_END_MARKER = "[]"
+_FINAL_STOP = f".{_END_MARKER}"
+_TEXT_SEPARATOR = "\0"
 
 
 class ApertiumTranslator:
-    # A run needs a tenth of a second to start, so many texts share one.
+    # Starting the program takes a tenth of a second, so one run translates many texts.
     max_batch_size = 256
     timeout_seconds = 60.0
 
@@ -53,31 +56,33 @@ class ApertiumTranslator:
         self.tool_name = tool_name
 
     def identity(self) -> str:
-        """Return a digest of the pairs, their programs and their data."""
+        """Return a digest of the installed language pairs, their programs and their data files."""
         try:
             modes = sorted(self.modes.values())
         except ToolUnavailableError:
             return "pairs=none"
-        # The files of modes are among the program's other data.
+        # Mode files are installed under the same prefix as the program.
         folder = Path(self._program()).resolve().parents[1] / "share" / "apertium" / "modes"
         files = [path for mode in modes for path in _data_files(folder / f"{mode}.mode")]
         return f"pairs={hex_digest(*modes, *files, *map(file_digest, files))}"
 
     def check_available(self) -> None:
         if not self.modes:
-            raise self._unavailable("no Apertium pair into English is installed")
+            raise self._unavailable(
+                "no Apertium language pair that translates into English is installed"
+            )
 
     @cached_property
     def modes(self) -> Mapping[str, str]:
-        """Mode that translates into English, by Apertium's code of the source language."""
+        """Modes that translate into English, by Apertium's code of the source language."""
         problem = "Apertium cannot list its pairs ({})"
         try:
-            finished = self._run(["-l"], timeout_seconds=_LISTING_SECONDS)
+            completed = self._run(["-l"], timeout_seconds=_LISTING_SECONDS)
         except ToolTimeoutError as error:
             raise self._unavailable(problem.format(error)) from error
-        if finished.returncode != 0:
-            raise self._unavailable(problem.format(_complaint(finished)))
-        listed = finished.stdout.decode(errors="replace").split()
+        if completed.returncode != 0:
+            raise self._unavailable(problem.format(_failure_message(completed)))
+        listed = completed.stdout.decode(errors="replace").split()
         matches = [match for mode in listed if (match := _MODE_INTO_ENGLISH.fullmatch(mode))]
         return {match.group(1): match.group() for match in matches}
 
@@ -85,7 +90,7 @@ class ApertiumTranslator:
         """Do nothing: the program loads its data at each run."""
 
     def translate(self, texts: Sequence[str], language: str) -> list[str | ToolCallError]:
-        """Return translations in order, or errors `unsupported_language` if no pair is installed.
+        """Return the translations in order. Without a pair, return `unsupported_language` errors.
 
         Raise TranslationFailedError if the program fails or its output cannot be read, and
         ToolTimeoutError if it takes too long.
@@ -93,22 +98,25 @@ class ApertiumTranslator:
         codes = apertium_codes(language)
         mode = next((self.modes[code] for code in codes if code in self.modes), None)
         if mode is None:
-            return [unsupported_language(language, "Apertium as installed here") for _ in texts]
-        stream = "".join(f"{_escaped(text)}{_END_OF_TEXT}" for text in texts).encode()
-        finished = self._run(["-z", "-u", "-f", "none", mode], stream)
-        if finished.returncode != 0:
-            raise TranslationFailedError(f"Apertium failed on {mode}: {_complaint(finished)}.")
+            return [unsupported_language(language, "the installed Apertium") for _ in texts]
+        stream = "".join(f"{_escaped(text)}{_TEXT_SEPARATOR}" for text in texts).encode()
+        completed = self._run(["-z", "-u", "-f", "none", mode], stream)
+        if completed.returncode != 0:
+            raise TranslationFailedError(
+                f"Apertium failed on {mode}: {_failure_message(completed)}."
+            )
         try:
             # After the last text, each program of the pipeline adds a null character of its own.
-            parts = finished.stdout.decode().rstrip(_END_OF_TEXT).split(_END_OF_TEXT)
+            parts = completed.stdout.decode().rstrip(_TEXT_SEPARATOR).split(_TEXT_SEPARATOR)
         except UnicodeDecodeError as error:
             raise TranslationFailedError(
                 f"Apertium's output for {mode} is not UTF-8: {error}."
             ) from error
-        # If the brackets of a text are missing, texts and translations may not match.
-        if len(parts) != len(texts) or not all(_BRACKETS in part for part in parts):
+        # If a part lacks its end marker, the translations may be misaligned with the texts.
+        if len(parts) != len(texts) or not all(_END_MARKER in part for part in parts):
             raise TranslationFailedError(
-                f"Apertium did not write one translation per text for {len(texts)} texts in {mode}."
+                f"Apertium's output for {mode} does not have one translation for each of the "
+                f"{len(texts)} texts."
             )
         return [_unescaped(part) for part in parts]
 
@@ -136,47 +144,46 @@ class ApertiumTranslator:
 
 
 def _data_files(mode_file: Path) -> list[Path]:
-    """List the file of a mode, and existing programs and files that it names."""
+    """List a mode file and the existing programs and data files that it names."""
     if not mode_file.is_file():
         return []
-    named = _NAMED.findall(mode_file.read_text(errors="replace"))
+    named = _NAME_IN_MODE_FILE.findall(mode_file.read_text(errors="replace"))
     paths = (Path(shutil.which(name) or name) for name in named)
     return [mode_file, *(path for path in paths if path.is_absolute() and path.is_file())]
 
 
 def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\g<0>", text) + _END_OF_SENTENCE
+    return _SPECIAL.sub(r"\\\g<0>", text) + _FINAL_STOP
 
 
 def _unescaped(output: str) -> str:
-    text = output.replace(_END_OF_SENTENCE, "")
+    text = output.replace(_FINAL_STOP, "")
     return " ".join(_ESCAPED.sub(r"\1", _NOT_TRANSLATED.sub("", text)).split())
 
 
-def _complaint(finished: subprocess.CompletedProcess[bytes]) -> str:
-    """Return exit status and first line of output of a program that failed."""
-    message = (finished.stderr or finished.stdout).decode(errors="replace").strip()
-    return f"status {finished.returncode}: {message.partition(chr(10))[0][:200] or 'no output'}"
+def _failure_message(completed: subprocess.CompletedProcess[bytes]) -> str:
+    """Return the exit status of a failed program and the first line of its output."""
+    message = (completed.stderr or completed.stdout).decode(errors="replace").strip()
+    return f"status {completed.returncode}: {message.partition(chr(10))[0][:200] or 'no output'}"
 
 
 def run_program(
-    arguments: Sequence[str], text: bytes = b"", *, timeout_seconds: float
+    arguments: Sequence[str], stdin: bytes = b"", *, timeout_seconds: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program; at the deadline, kill it with all that it started."""
+    """Run a program. At the deadline, kill it and every process that it started."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         list(arguments), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
     ) as process:
         try:
-            output, errors = process.communicate(text, timeout_seconds)
+            output, errors = process.communicate(stdin, timeout_seconds)
         except subprocess.TimeoutExpired as error:
             raise ToolTimeoutError(
-                f"{arguments[0]} did not end within {timeout_seconds:g} s. Expected an answer in "
-                "that time."
+                f"{arguments[0]} did not finish within {timeout_seconds:g} s, and was killed."
             ) from error
         finally:
             if process.returncode is None:
-                # Killed before waiting, while the process id still belongs to the program.
+                # Kill the group before reaping the process: later its id may belong to another.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(arguments, process.wait(), output, errors)

@@ -232,7 +232,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     numbers = tmp_path / "numbers"
     # As a shell script with a pipeline: ending the shell alone would leave the others.
     script = f"sleep 60 & echo $! $$ > {numbers}; sleep 60 | cat"
-    with pytest.raises(TimeoutError, match=r"did not end within 0\.5 s"):
+    with pytest.raises(TimeoutError, match=r"did not finish within 0\.5 s"):
         run_program(["/bin/sh", "-c", script], timeout_seconds=0.5)
     give_up = time.monotonic() + 5
     while any(is_running(int(number)) for number in numbers.read_text().split()):
