@@ -8,7 +8,7 @@ from transformers.cache_utils import DynamicLayer
 
 
 class GrowingLayer(DynamicLayer):
-    """KV cache layer with spare capacity. (`DynamicLayer` copies all keys at every append.)
+    """KV cache layer with spare capacity; `DynamicLayer` copies all keys at every append.
 
     The initial keys and values have shape `(rows, key heads, keys, head size)`. They may be views
     of other tensors: the first change copies them into this layer's own buffers.
