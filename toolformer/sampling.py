@@ -2,8 +2,8 @@
 
 One pass over a text gives p_i at all positions. The m samples at the k chosen positions are then
 decoded together from the same KV cache. A tool may propose positions, or whole calls that need no
-sampling. If all proposals for a text are whole calls, at most k, the text is not fed and its p_i
-are unknown.
+sampling. A text with at most k proposals, all of them whole calls, is not fed, so its p_i are
+unknown.
 """
 
 import itertools

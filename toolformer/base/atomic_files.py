@@ -44,7 +44,7 @@ def replacing(target: Path, *, is_durable: bool = True) -> Iterator[Path]:
 def atomic_folder(target: Path, filled: Path | None = None) -> Iterator[Path]:
     """Yield an empty folder to fill, which replaces `target` after the block.
 
-    `filled` is the path to yield; by default, it is a unique one. If the block fails, the old
+    `filled` is the path to yield; by default, the path is unique. If the block fails, the old
     folder stays. A kill between the two renames leaves nothing at `target` until the next call, or
     `remove_abandoned`, restores the old folder.
     """

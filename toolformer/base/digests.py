@@ -12,7 +12,7 @@ from toolformer.base.atomic_files import write_atomically
 from toolformer.base.regular_files import check_regular
 
 _LOGGER = logging.getLogger(__name__)
-# No digested text contains this character, so different values never join to the same text.
+# No digested text contains this character, so joining different values never gives the same text.
 _SEPARATOR = "\x1f"
 # A file that changed more recently may change again within one tick of the file system's clock,
 # so its digest is not cached.

@@ -1,4 +1,4 @@
-"""Names of files in a model directory."""
+"""Defines the names of files in a model directory."""
 
 # Settings for decoding with a model. They are not part of the model's identity.
 MIN_CALL_PROBABILITY_FILE = "min_call_probability.json"

@@ -4,7 +4,8 @@
     call:     x_0 … x_{p-1} [Tool(a) -> r] x_p x_{p+1} …       L(text with the call), from p on
               gain at p = L(text alone) - L(text with the call)
 
-The call is the one that decoding would write at p. The caller runs the tools between the steps.
+The call is the one that decoding would write at p. The caller runs the tools after `written_calls`
+and before `call_gains`.
 """
 
 import math
@@ -81,7 +82,7 @@ def written_calls(
     parse_arguments: Callable[[str, str], str],
     progress: Callable[[int, int], None],
 ) -> dict[TextPosition, WrittenCall]:
-    """Return the call that decoding would write at each position; ` [` must be in its top k.
+    """Return the call that decoding would write at each position; ` [` must be in the top k.
 
     The call opens whatever its probability, and is undone after its arrow. Positions are omitted
     if the model names no tool there, or if the context has no room for a call.

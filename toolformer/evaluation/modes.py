@@ -11,8 +11,8 @@ from toolformer.decoding.completions import BY_RANK_ONLY, MinCallProbability
 class Mode:
     """Way of using a model during evaluation.
 
-    A `call_top_k` of 0 disables calls. If `is_forced`, a call opens, whatever its probability, at
-    the position of the answer without calls where ` [` is most likely.
+    A `call_top_k` of 0 disables calls. If `is_forced`, one call opens, whatever its probability: at
+    the position where ` [` is most likely in the answer without calls.
     """
 
     name: str

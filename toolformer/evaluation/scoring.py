@@ -43,7 +43,7 @@ def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -
 
 
 def answered_number(text: str) -> Decimal | None:
-    """Return the first number after the first `=`, else the first of the text, else None.
+    """Return the first number after the first `=`, else the first in the text, else None.
 
     Currency signs are ignored. Ambiguous numbers, fractions and times do not count.
 
@@ -72,8 +72,8 @@ def is_number_right(number: Decimal | None, gold: Sequence[str]) -> bool:
 def is_number_rounded(number: Decimal | None, gold: Sequence[str]) -> bool:
     """Return whether a number is an accepted answer rounded to two or three decimals.
 
-    The number must have at least two decimals, as the Calculator writes them: 63 could be a guess
-    for 62.999.
+    The number must have at least two decimals, as the Calculator writes them, because 63 could be a
+    guess for 62.999.
     """
     if number is None or not f"{number:f}".partition(".")[2][1:]:
         return False

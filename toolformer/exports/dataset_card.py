@@ -1,4 +1,4 @@
-"""Writes the dataset card: the README of an export, in the format of `datasets` and hubs."""
+"""Writes the dataset card: the README of an export, in the format that dataset hubs read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

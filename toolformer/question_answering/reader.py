@@ -47,7 +47,7 @@ _ROWS = 2 + _FIRST_TOKENS
 
 
 class LanguageModelReader:
-    """Causal language model as `tools.retrieval.retrieval_tool.Reader`.
+    """Causal language model that implements `tools.retrieval.retrieval_tool.Reader`.
 
     `load` is called at the first question. `identity` identifies the model and its precision.
     """

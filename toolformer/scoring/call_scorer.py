@@ -25,7 +25,7 @@ Losses = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class ScoredCall:
-    """A call to score; `position` counts from 0 in its window, `result` is one plain line."""
+    """A call to score; `position` is an index in its window, `result` one line without markers."""
 
     call_id: str
     window: WindowKey

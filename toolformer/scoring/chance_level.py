@@ -51,8 +51,9 @@ class ChanceComparison:
     def is_above_chance(self) -> bool | None:
         """Whether more calls are kept than by chance, at a nominal 5 %; None without a sample.
 
-        Tests two shares with partially overlapping samples (Derrick, Toher and White, 2015). With a
-        contrast, the covariance is negative, since few calls are kept with both results.
+        Tests two shares with partially overlapping samples (Derrick, Toher and White, 2015). With
+        the contrast of the filter, the covariance is negative, since few calls are kept with both
+        results.
         """
         if self.kept_share is None or self.chance_share is None:
             return None

@@ -105,10 +105,11 @@ class Row:
     def texts(self, *columns: str) -> tuple[str, ...]:
         """Return all distinct texts and numbers of these columns, at least one.
 
-        A list holds several; it may be written as a JSON string or in WebQuestions' notation. Blank
-        texts are skipped. Of a solution like GSM8K's (`… #### 72`), only the text after the marker
-        is returned. An object stands for its `text` (SQuAD) or `name` (TempLAMA), which may be a
-        list. Columns with other objects are used only if all present columns have such objects.
+        A list holds several texts; it may be written as a JSON string or in WebQuestions' notation.
+        Blank texts are skipped. Of a solution like GSM8K's (`… #### 72`), only the text after the
+        marker is returned. An object stands for its `text` (SQuAD) or `name` (TempLAMA), which may
+        be a list. Columns with other objects are used only if all present columns have such
+        objects.
         """
         present = [column for column in columns if column in self]
         plain_columns = [
