@@ -99,7 +99,7 @@ class Benchmark(ABC):
         return "words"
 
     def remarks(self) -> Mapping[str, int]:
-        """Return remarks on answers in the last pass over `items`, each with its number of items."""
+        """Return remarks on answers in the last pass over `items`, each with a count of items."""
         return {}
 
     def is_answerable(self, item: BenchmarkItem) -> bool:
