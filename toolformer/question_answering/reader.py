@@ -69,15 +69,17 @@ class LanguageModelReader:
         weighted_answers: list[tuple[float, dict[str, float]]] = []
         with _tool_errors():
             model = self._load()
-            asked = [each for request in requests for each in _asked(model, *request)]
+            questions = [
+                question for request in requests for question in _passage_questions(model, *request)
+            ]
             size = model.windows_per_batch(
-                windows=len(asked),
+                windows=len(questions),
                 branches=_FIRST_TOKENS,
-                keys=_ROWS * max((each.row_tokens for each in asked), default=1),
+                keys=_ROWS * max((question.row_tokens for question in questions), default=1),
             )
-            for start in range(0, len(asked), size):
-                together = asked[start : start + size]
-                weighted_answers += feed_in_halves(together, lambda subset: _read(model, subset))[0]
+            for start in range(0, len(questions), size):
+                batch = questions[start : start + size]
+                weighted_answers += feed_in_halves(batch, lambda subset: _read(model, subset))[0]
         next_answers = iter(weighted_answers)
         return [best_answer(list(islice(next_answers, len(passages)))) for _, passages in requests]
 
@@ -113,7 +115,7 @@ def best_answer(weighted_answers: Sequence[tuple[float, dict[str, float]]]) -> A
     return None if best is None else Answer(max(shares[best])[1], min(sums[best], 1.0))
 
 
-class _Asked(NamedTuple):
+class _PassageQuestion(NamedTuple):
     """Question about a passage; `row_tokens` includes the prompt and the longest answer."""
 
     question: str
@@ -135,7 +137,9 @@ class _Asked(NamedTuple):
         return is_whole and not FUNCTION_WORDS.union(_key(self.question).split()).issuperset(words)
 
 
-def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> Iterator[_Asked]:
+def _passage_questions(
+    model: Model, question: str, passages: Sequence[RankedPassage]
+) -> Iterator[_PassageQuestion]:
     """Yield the question with each passage, cut to fit the model's context.
 
     Each passage is put on one line, so that it cannot imitate a question of the prompt.
@@ -148,7 +152,7 @@ def _asked(model: Model, question: str, passages: Sequence[RankedPassage]) -> It
         words = f"{passage.title}. {passage.text}".split()[:_MAX_PASSAGE_WORDS]
         while (length := len(encode(" ".join(words)))) > model.context_length - around and words:
             words = words[: len(words) // 2]
-        yield _Asked(question, ids, " ".join(words), score, around + length)
+        yield _PassageQuestion(question, ids, " ".join(words), score, around + length)
 
 
 @lru_cache(maxsize=2)
@@ -156,22 +160,28 @@ def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     return tuple(tokenizer.encode_continuation(text))
 
 
-def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, float]]]:
+def _read(
+    model: Model, questions: Sequence[_PassageQuestion]
+) -> list[tuple[float, dict[str, float]]]:
     decode, ends = model.tokenizer.decode_continuation, model.end_ids | model.tokenizer.special_ids
     # The last token of a window is never fed, so a 0 is appended.
-    windows = [Window("", 0, 0, each.text, (*each.ids, 0), ()) for each in asked]
+    windows = [Window("", 0, 0, question.text, (*question.ids, 0), ()) for question in questions]
     texts = model.read(PROMPT, windows)
     targets = [
-        (TextPosition(row, at), t) for row, one in enumerate(asked) for at, t in enumerate(one.ids)
+        (TextPosition(row, at), t)
+        for row, question in enumerate(questions)
+        for at, t in enumerate(question.ids)
     ]
     losses = iter(texts.losses(targets))
     weighted_answers: list[tuple[float, dict[str, float]]] = [
-        (each.score - _QUESTION_WEIGHT * math.fsum(islice(losses, len(each.ids))), {})
-        for each in asked
+        (question.score - _QUESTION_WEIGHT * math.fsum(islice(losses, len(question.ids))), {})
+        for question in questions
     ]
     # For each row: index of its passage, and tokens and log-probability of the answer so far.
-    rows = [(passage, list[int](), 0.0) for passage in range(len(asked))]
-    contexts = texts.contexts([TextPosition(row, len(each.ids)) for row, each in enumerate(asked)])
+    rows = [(passage, list[int](), 0.0) for passage in range(len(questions))]
+    contexts = texts.contexts(
+        [TextPosition(row, len(question.ids)) for row, question in enumerate(questions)]
+    )
     fed: list[Sequence[int]] = [_encoded(model.tokenizer, _BEFORE_ANSWER)] * len(rows)
     while rows:
         expected = contexts.next_tokens(fed, open_id=model.bos_id, count=_NEXT_TOKENS)
@@ -184,7 +194,7 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
                 for token in next_tokens.ranked[:_NEXT_TOKENS]
             }
             stops = {t for t in log_probabilities if t in ends or decode([t]).startswith("\n")}
-            if stops and asked[passage].is_answer(decode(tokens)):
+            if stops and questions[passage].is_answer(decode(tokens)):
                 text, answers = decode(tokens).strip(" .,;:"), weighted_answers[passage][1]
                 answers[text] = answers.get(text, 0.0) + sum(
                     math.exp(log_probabilities[t]) for t in stops
@@ -195,7 +205,9 @@ def _read(model: Model, asked: Sequence[_Asked]) -> list[tuple[float, dict[str, 
                     for t in log_probabilities
                     if log_probabilities[t] > _MIN_LOG_PROBABILITY and t not in stops
                 )
-                longer = (t for t in likely if asked[passage].contains_start(decode([*tokens, t])))
+                longer = (
+                    t for t in likely if questions[passage].contains_start(decode([*tokens, t]))
+                )
                 # Several first tokens per passage, each continued with the most likely token.
                 extended += (
                     (row, (passage, [*tokens, token], log_probabilities[token]))
