@@ -1,1 +1,1 @@
-"""Reads text sources as streams of records, and cuts these into shards."""
+"""Reads text sources as streams of records, and cuts the streams into shards."""

@@ -14,31 +14,35 @@ from toolformer.sources.errors import SourceError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# fsspec knows more schemes (archives, chains, caches, version control), but these do not name files
-# at a stable location.
+# fsspec's other schemes (archives, chains, caches, version control) are excluded because they do
+# not name files at a stable location.
 _SCHEMES = ("http", "https", "s3", "gs", "gcs", "abfs", "abfss", "az", "hf")
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*):(?://|:.*://)")
-# Maximum time for retries if a store does not answer.
+# Maximum time to keep retrying if a store does not answer.
 _RETRY_TIME = timedelta(seconds=30)
 
 
 def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
-    """Return file system, path in it, and kind (`file`, `directory` or None) of a path or URI."""
+    """Return file system, path in it and kind of a path or URI.
+
+    The kind is `file`, `directory`, or None if nothing exists there.
+    """
     import fsspec
 
     address = address.removeprefix("file://")
     match = _SCHEME.match(address)
     if match is None:
         local = fsspec.filesystem("file")
-        # Not with `url_to_fs`, which misreads `data:` and `::` in file names, and not with `Path`,
-        # which raises for `~unknown_user`.
+        # `url_to_fs` would misread `data:` and `::` in file names, and `Path` would raise for
+        # `~unknown_user`.
         path = Path(os.path.abspath(os.path.expanduser(address))).as_posix()  # noqa: PTH100, PTH111
         kind = "file" if local.isfile(path) else "directory" if local.isdir(path) else None
         return local, path, kind
     if match[1] not in _SCHEMES or "::" in address:
         raise SourceError(
-            f"The source {address!r} cannot be used: {match[1]}:// is not supported, or not in "
-            "this form. Expected a local path or an address that begins with "
+            f"The source {address!r} cannot be used: {match[1]}:// is not supported, or the "
+            "address chains several file systems (::). Expected a local path or an address that "
+            "begins with "
             f"{', '.join(f'{scheme}://' for scheme in _SCHEMES)}. Copy the files to this machine, "
             "and unpack archives."
         )
@@ -55,7 +59,7 @@ def located(address: str) -> tuple["AbstractFileSystem", str, str | None]:
         # obstore reports a bucket as a file.
         if address.startswith("s3://") and "/" not in path.strip("/"):
             return filesystem, path, "directory"
-        # Not with `isfile`, which returns False if the network is down.
+        # `isfile` would return False if the network is down.
         try:
             facts = cast("dict[str, Any]", filesystem.info(path))
         except FileNotFoundError:
@@ -76,7 +80,7 @@ def source_errors(name: str) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    # Drivers pass on all kinds of errors from the libraries they use.
+    # Drivers raise the errors of the libraries they use, which have no common base class.
     except Exception as error:
         raise unreadable(name, error) from error
 
@@ -86,8 +90,8 @@ def unreadable(name: str, error: Exception, position: str = "") -> SourceError:
     reason = shown(error).rstrip(".") or type(error).__name__
     return SourceError(
         f"The source {name!r} cannot be read{position}: {reason}. Expected a complete, readable "
-        "file. Check its permissions and its disk or network, or copy the file again. Nothing of "
-        "it was stored, so ingest it again afterwards."
+        "file. Check its permissions and its disk or network, or copy the file again. None of "
+        "its records were stored, so ingest it again afterwards."
     )
 
 
@@ -98,10 +102,10 @@ def _remote(address: str) -> tuple["AbstractFileSystem", str]:
         from obstore.fsspec import register
 
         register("s3")
-        # obstore itself reads credentials, region and endpoint: from AWS_ACCESS_KEY_ID, AWS_REGION,
-        # AWS_ENDPOINT_URL and so on, or from the role of the machine.
+        # obstore reads credentials, region and endpoint from AWS_ACCESS_KEY_ID, AWS_REGION,
+        # AWS_ENDPOINT_URL and so on, or from the machine's role.
         retries = {"retry_timeout": _RETRY_TIME}
         return fsspec.url_to_fs(address, client_options={"allow_http": True}, retry_config=retries)
-    # The Hub's file system caches listings for its lifetime, so use a new one each time.
+    # The Hub's file system caches listings for its lifetime, so use a new instance each time.
     options = {"skip_instance_cache": True} if address.startswith("hf://") else {}
     return fsspec.url_to_fs(address, **options)

@@ -1,10 +1,10 @@
-"""Looks up values of a record by column name; dots reach into objects, as in `metadata.url`."""
+"""Looks up a record's values by column name; dots reach into objects, as in `metadata.url`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_DEPTH = 3
-"""Maximum nesting depth down to which the values of objects have column names."""
+"""Number of nested levels whose keys become column names."""
 
 
 class _Missing:
@@ -12,7 +12,7 @@ class _Missing:
 
 
 MISSING: Any = _Missing()
-"""Result for a column that the record does not have. A null value is None."""
+"""Returned for a column that the record does not have; a null value is returned as None."""
 
 
 def value_at(row: object, name: str) -> Any:

@@ -1,7 +1,8 @@
 """Decompresses files completely, and raises if they are truncated.
 
-fsspec can also infer the codec, but its readers lose data silently: the Zstandard reader stops
-after the first frame and at a truncated one, those for bzip2 and xz at a damaged second stream.
+fsspec can also infer the codec, but its readers lose data silently. Its Zstandard reader stops
+after the first frame and at a truncated frame; its bzip2 and xz readers stop at a damaged second
+stream.
 """
 
 import bz2
@@ -13,10 +14,12 @@ from typing import IO, Any
 
 import zstandard
 
-# Zlib and Zstandard return the whole output of their input at once, up to 32,768 bytes per byte.
+# Small, because zlib and Zstandard decompress all of their input at once, into up to 32,768 times
+# as many bytes.
 _INPUT_BYTES = 1 << 11
 _OUTPUT_BYTES = 1 << 18
-# The limit of `zstd -d`. With a larger one, a tiny file could make us allocate much memory.
+# The default limit of `zstd -d`. With a larger window, a tiny file could demand gigabytes of
+# memory.
 _ZSTANDARD_WINDOW_BYTES = 1 << 27
 
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
@@ -31,7 +34,7 @@ COMPRESSION_SUFFIXES = tuple(_DECOMPRESSORS)
 
 
 def split_compression(name: str) -> tuple[str, str]:
-    """Split a file name into the name without compression and its suffix, which may be empty."""
+    """Split a file name into the rest and its compression suffix (empty if it has none)."""
     for suffix in COMPRESSION_SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)], suffix
@@ -43,22 +46,23 @@ def decompressed(stream: IO[bytes], name: str) -> io.BufferedReader:
 
     Reading it raises EOFError if the file is truncated, and the codec's error if it is damaged.
     """
-    begin = _DECOMPRESSORS.get(split_compression(name)[1])
+    new_decompressor = _DECOMPRESSORS.get(split_compression(name)[1])
     stored = iter(lambda: stream.read(_OUTPUT_BYTES), b"")
     return io.BufferedReader(
-        _ChunkStream(_decompress(stream, begin) if begin else stored), _OUTPUT_BYTES
+        _ChunkStream(_decompress(stream, new_decompressor) if new_decompressor else stored),
+        _OUTPUT_BYTES,
     )
 
 
-def _decompress(stream: IO[bytes], begin: Callable[[], Any]) -> Iterator[bytes]:
-    """Yield the content of all members; a gzip file, for instance, may have several."""
+def _decompress(stream: IO[bytes], new_decompressor: Callable[[], Any]) -> Iterator[bytes]:
+    """Yield the content of all members; a gzip file, for example, may have several."""
     decompressor, stored = None, b""
     # Zero bytes after a member are padding.
     while stored := stored or stream.read(_INPUT_BYTES):
         if decompressor is None:
             if not (stored := stored.lstrip(b"\0")):
                 continue
-            decompressor = begin()
+            decompressor = new_decompressor()
         if isinstance(decompressor, bz2.BZ2Decompressor | lzma.LZMADecompressor):
             yield decompressor.decompress(stored, _OUTPUT_BYTES)
             while not (decompressor.eof or decompressor.needs_input):
@@ -69,7 +73,7 @@ def _decompress(stream: IO[bytes], begin: Callable[[], Any]) -> Iterator[bytes]:
         if decompressor.eof:
             stored, decompressor = decompressor.unused_data, None
     if decompressor is not None:
-        raise EOFError("the compressed data end too early")
+        raise EOFError("the compressed data is truncated")
 
 
 class _ChunkStream(io.RawIOBase):

@@ -1,6 +1,7 @@
 """Cuts a source into shards: reads each record once, and stages its text in a temporary file.
 
-A shard has no key yet. The staged files are removed when their texts are in the warehouse.
+These shards have no keys yet; `ingestion` assigns them, and removes the staged files once their
+texts are in the warehouse.
 """
 
 import datetime
@@ -30,10 +31,11 @@ from toolformer.sources.source import Source
 
 # Part of every digest. Raise it when the representation of records or the cutting changes.
 CUTTING_VERSION = 3
-# Fields of a source that do not affect how records are parsed, or whose effect the records show.
-_NOT_PARSED_BY = ("path", "format", "limit", "shard_size")
+# Fields of a source to leave out of the digest: they do not affect how records are parsed, or their
+# effect is visible in the records.
+_NOT_IN_DIGEST = ("path", "format", "limit", "shard_size")
 
-# There can be very many column names, for example one key per user.
+# Limits memory, since objects can have very many distinct keys, for example one per user.
 _MAX_LOSSES, _OTHER_COLUMNS = 10_000, "(others)"
 _AS_JSON = json.JSONEncoder(separators=(",", ":"), default=str)
 
@@ -42,7 +44,7 @@ Progress = Callable[[str, int], None]
 
 
 class Loss(NamedTuple):
-    """A kind of loss in a file; `name` is the name of the column for unread columns."""
+    """Kind of loss in a file; for unread columns, `name` is the name of the column."""
 
     source: str
     kind: LossKind
@@ -54,8 +56,8 @@ class CutShard:
     """Records that make up a shard, without a key.
 
     Attributes:
-        path: the staged file of its texts.
-        first_record: number of its first record within the source, from 0.
+        path: staged file with the texts of the shard.
+        first_record: index of the shard's first record within the source, from 0.
         digest: digest of the records and of the settings for parsing them; 32 hexadecimal digits.
         parsed_digest: digest of the resulting documents and rejections; 32 hexadecimal digits.
     """
@@ -88,7 +90,7 @@ def cut_source(
     """Cut the files of a source, staging the texts of each shard in an existing folder."""
     records = read_records(source, files)
     first_record = 0
-    # Shards are staged while they are read: take the first record here, the rest in `_staged`.
+    # Take the first record here to see whether another shard follows. `_staged` reads the rest.
     while (record := next(records, None)) is not None:
         shard_records = chain([record], islice(records, source.shard_size - 1))
         shard = _staged(folder / f"{first_record}.jsonl.zst", first_record, source, shard_records)
@@ -101,7 +103,7 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
     import zstandard
 
     digest, parsed_digest = (hashlib.blake2b(digest_size=16) for _ in range(2))
-    digest.update(_line([CUTTING_VERSION, fields_of(source, but=_NOT_PARSED_BY)]))
+    digest.update(_line([CUTTING_VERSION, fields_of(source, but=_NOT_IN_DIGEST)]))
     count = 0
     rejected, losses = Counter[str](), Counter[Loss]()
     unread = Counter[tuple[str, tuple[str, ...]]]()
@@ -133,5 +135,5 @@ def _staged(path: Path, first_record: int, source: Source, records: Iterable[Rec
 
 
 def _line(content: object) -> bytes:
-    """Return a line of ASCII JSON, which preserves surrogate escapes; dates become ISO 8601."""
+    """Encode a value as a line of JSON with ISO 8601 dates; ASCII preserves surrogate escapes."""
     return _AS_JSON.encode(content).encode("ascii") + b"\n"

@@ -9,18 +9,18 @@ from toolformer.base.constants import EARLIEST_DATE, LATEST_DATE
 _COMPLETE_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}(?!\d)|\d{4}-W\d{2}-\d|\d{4}-\d{3}(?!\d)")
 _YEAR_FIRST = re.compile(r"\s*\d{4}")
 _NUMBER = re.compile(r"(\d+)(?:\.\d*)?")
-# Two years, one of which dateutil would read as a time of day; or a day followed by a separator, as
-# in a range.
+# A range: two years (dateutil would read one of them as a time of day), or a day followed by a
+# separator.
 _YEAR = r"(?<![\d.:T])(?:1[5-9]|20)\d\d(?!\d)"
 _RANGE = re.compile(rf"{_YEAR}.*{_YEAR}|\d{{4}}-?\d\d-?\d\d\s*(?:[/–—]|-\s|\.\.)")
-_LONGEST_DATE = 64
-# Two defaults for missing fields: if they lead to different dates, the date was incomplete.
+_MAX_DATE_CHARACTERS = 64
+# Two defaults for missing fields. If they lead to different dates, the date is incomplete.
 _DEFAULTS = (datetime.datetime(2000, 1, 1), datetime.datetime(2001, 2, 2))
-# Seconds since 1970, from 1995 to the end of 2099. No number is in this range in two units, and a
-# calendar date of 8, 12 or 14 digits is in it in no unit.
+# Seconds since 1970, from 1995 to the end of 2099. A number lies in this range in at most one unit,
+# and a calendar date of 8, 12 or 14 digits in none, so these cannot be confused.
 _FIRST_SECOND, _END = 788_918_400, 4_102_444_800
 _UNITS = (1, 10**3, 10**6, 10**9)
-# Formats by number of digits.
+# Formats of calendar dates by number of digits.
 _CALENDAR_FORMS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 # How MongoDB exports dates and long integers: {"$date": {"$numberLong": "1690876800000"}}.
 _MONGODB_KEYS = ("$date", "$numberLong")
@@ -29,13 +29,13 @@ _MONGODB_KEYS = ("$date", "$numberLong")
 def parse_publication_date(value: object) -> datetime.date | None:
     """Parse a text, number, date, datetime or MongoDB date; return None if it is unclear.
 
-    The day is the written one: time zones do not move it. Incomplete dates (`2013`, `Friday`),
+    Returns the day as written, without converting time zones. Incomplete dates (`2013`, `Friday`),
     two-digit years, ambiguous dates (`03/04/2013`) and ranges (`2013-09-18 - 2013-09-20`) give
-    None, since a wrong guess would teach false dates. So do days before 1995 and after 2099, which
-    are placeholders (0001-01-01, 1970-01-01, 9999-12-31) or Thai, Persian or Islamic years.
+    None, since a wrong guess would teach false dates. Days before 1995 or after 2099 give None too;
+    they are placeholders (0001-01-01, 1970-01-01, 9999-12-31) or Thai, Persian or Islamic years.
 
-    A number, also as text, is a calendar date (20130918, or with hours, minutes and seconds), or a
-    time since 1970 in seconds, milli-, micro- or nanoseconds, which gives a day in UTC.
+    A number, even if stored as text, is either a calendar date (20130918, or with hours, minutes
+    and seconds) or a time since 1970 in seconds, milli-, micro- or nanoseconds, converted to UTC.
     """
     date = _parsed(value)
     return date if date and EARLIEST_DATE <= date <= LATEST_DATE else None
@@ -47,7 +47,7 @@ def _parsed(value: object) -> datetime.date | None:
     value = _plain(value)
     if isinstance(value, datetime.date):
         return value
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_DATE:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_DATE_CHARACTERS:
         return None
     text = value.strip()
     if number := _NUMBER.fullmatch(text):
@@ -60,7 +60,7 @@ def _parsed(value: object) -> datetime.date | None:
         except (ValueError, OverflowError):
             pass
     try:
-        # After a leading year, the month comes first in all countries; otherwise either may.
+        # After a leading year, the month precedes the day everywhere. Otherwise try both orders.
         readings = {
             parser.parse(text, default=default, ignoretz=True, dayfirst=day_first).date()
             for default in _DEFAULTS
@@ -85,7 +85,7 @@ def _plain(value: object) -> object:
 
 
 def _date_of_digits(digits: str) -> datetime.date | None:
-    """Return the day that a number stands for, if exactly one is possible."""
+    """Return the day that a number encodes, or None unless exactly one reading is possible."""
     readings = set[datetime.date]()
     for unit in _UNITS:
         seconds = int(digits) // unit

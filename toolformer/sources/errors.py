@@ -1,4 +1,4 @@
-"""Errors of the sources. An unusable record is no error but data: see `records.Rejection`."""
+"""Errors of the sources. An unusable record raises no error; it becomes a `records.Rejection`."""
 
 from pathlib import Path
 
@@ -27,8 +27,8 @@ class CorpusWriteError(ToolformerError, OSError):
 
 def repeated_column_error(file: str, column: str, count: int) -> SourceError:
     return SourceError(
-        f"The file {file!r} has {count} columns named {column!r}. Expected one. Rename the others "
-        "in the file, or set another column."
+        f"The file {file!r} has {count} columns named {column!r}. Expected one. Rename the extra "
+        "columns in the file, or set another column."
     )
 
 
@@ -36,5 +36,5 @@ def write_error(path: Path, error: OSError) -> CorpusWriteError:
     return CorpusWriteError(
         f"Cannot write {str(path)!r}: {error.strerror or error}. Expected a writable folder with "
         "space for a compressed copy of the texts. Free some space, or set TOOLFORMER_HOME to "
-        "another disk, then ingest again. Shards registered before are intact."
+        "another disk, then ingest again. Shards that were already registered are intact."
     )

@@ -1,4 +1,4 @@
-"""Reads the embedded Wikipedia excerpt, a dump that gensim ships for its tests, with gensim."""
+"""Reads the built-in Wikipedia excerpt: a dump that gensim ships for its tests."""
 
 import bz2
 import re
@@ -7,8 +7,8 @@ from typing import IO, Any
 from urllib.parse import quote
 
 _LISTS = "see also|notes|references|citations|sources|bibliography|further reading|external links"
-# Applied before gensim, which would keep parts of tables and captions, and drop quantities and
-# quotations.
+# Applied before gensim's filter, which would otherwise keep parts of tables and captions, and drop
+# quantities and quotations.
 _BEFORE = (
     (r"<(?![a-z/!])|&lt;", "&amp;lt;"),
     (r"(?s)<ref\b[^>]*/>|<ref\b.*?</ref>|<(gallery|timeline)\b.*?</\1>", ""),
@@ -17,7 +17,7 @@ _BEFORE = (
     (r"(?s)^[:* ]*\{\|((?!^[:* ]*\{\|).)*?^\s*\|\}", ""),
     (r"\[\[(?!category:)(?:[^][|]*\|)?([^][|]*)\]\]", r"\1"),
     (r"<sup>([\d+−-]+)</sup>", r"^\1"),
-    # Move the visible text of a template to before it; gensim removes the template.
+    # Move the visible text of a template in front of the template, which gensim removes.
     (r"\{\{convert\|([^|{}]+)\|(?:(to|and|by|-|–|x)\|([^|{}]+)\|)?([^|{}]+)", r"\1 \2 \3 \4{{"),
     (r"\{\{\|(\d+)\|(in|lb|oz)\b", r" \1 \2{{"),
     (r"\{\{(?:lang|transl)[^{}]*\|([^|{}]+)\}\}", r"\1"),
@@ -37,7 +37,7 @@ _AFTER = (
 
 
 def read_wikipedia_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
-    """Yield title, text and url of the articles in a bzip2 dump, without redirects."""
+    """Yield title, text and url of each article in a bzip2 dump; skip redirects."""
     from gensim.corpora.wikicorpus import extract_pages, filter_wiki
 
     only_articles: Any = ("0",)
@@ -50,6 +50,6 @@ def read_wikipedia_excerpt(stream: IO[bytes]) -> Iterator[dict[str, str]]:
 
 
 def _replaced(text: str, patterns: Sequence[tuple[str, str]]) -> str:
-    for pattern, shown in patterns:
-        text = re.sub(pattern, shown, text, flags=re.IGNORECASE | re.MULTILINE)
+    for pattern, replacement in patterns:
+        text = re.sub(pattern, replacement, text, flags=re.IGNORECASE | re.MULTILINE)
     return text

@@ -56,7 +56,7 @@ _UNSUPPORTED = (
     ),
     (re.compile(r"\.(zip|tar|tgz|7z|rar)$"), "Archives are not supported. Unpack the files"),
 )
-# Metadata files of a data set.
+# Names of files that describe a data set and contain none of its texts.
 _ABOUT_SET = re.compile(
     r"(readme|licen[cs]e|notice|citation|changelog)\b.*\.(md|txt)"
     r"|(state|dataset_infos?|dataset_dict|croissant|metadata)\.json",
@@ -68,7 +68,7 @@ _EXPECTED_NAMES = (
 )
 _EXCERPT_PATTERN = "enwiki-latest-pages-articles1.xml-*-shortened.bz2"
 _DIGESTED_BYTES = 1 << 16
-# `blob_id` is the key of the Hugging Face Hub.
+# Keys under which file systems report an ETag; the Hugging Face Hub calls it `blob_id`.
 _ETAG_KEYS = ("ETag", "etag", "e_tag", "blob_id")
 _VERSION_KEYS = ("mtime", "LastModified", "last_modified", "updated")
 
@@ -87,7 +87,7 @@ class SourceFile:
         return cast("IO[bytes]", self.filesystem.open(self.path, "rb"))
 
     def state(self) -> tuple[int, str, str]:
-        """Return size, time of the last change and ETag; 0 or empty if unknown."""
+        """Return size in bytes, time of the last change and ETag; 0 or empty if unknown."""
         facts = self.filesystem.info(self.path)
         version, etag = (
             str(next((facts[key] for key in keys if facts.get(key)), ""))
@@ -97,7 +97,7 @@ class SourceFile:
 
 
 def detect_format(name: str) -> SourceFormat | None:
-    """Return the format according to the file name, or None."""
+    """Return the format that the file name indicates, or None if it indicates none."""
     base, compression = split_compression(posixpath.basename(name).lower())
     if _EXTRACTED_NAME.match(base):
         return "jsonl"
@@ -134,7 +134,7 @@ def list_files(source: Source) -> list[SourceFile]:
                 paths = _without_hidden(paths, folder)
         else:
             raise _not_found(source, filesystem, path)
-        paths = _of_saved_sets(filesystem, sorted(paths))
+        paths = _without_caches(filesystem, sorted(paths))
     if not paths:
         raise SourceNotFoundError(
             f"The source {source.path!r} has no files, or no file matches the pattern. Expected "
@@ -167,8 +167,8 @@ def skipped_files(source: Source) -> list[str]:
 def file_identity(file: SourceFile) -> str:
     """Return a digest of the file's name and bytes; raise a SourceError if it cannot be read.
 
-    For a remote file, the store's ETag replaces the bytes or, without an ETag, size, time of change
-    and the first and last bytes do.
+    The digest of a remote file covers its ETag instead of its bytes. If the store has no ETag, it
+    covers the size, the time of the last change, and the first and last 64 KiB.
     """
     with source_errors(file.name):
         if is_local(file.filesystem):
@@ -207,7 +207,7 @@ def _without_hidden(paths: list[str], folder: str) -> list[str]:
 
 
 def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:
-    """Return the paths of regular files and of links to them: no folders, sockets or pipes."""
+    """Return the paths of regular files and of links to them, but no folders, sockets or pipes."""
     return [
         str(path)
         for path, facts in listing.items()
@@ -215,8 +215,8 @@ def _files_among(filesystem: "AbstractFileSystem", listing: Any) -> list[str]:
     ]
 
 
-def _of_saved_sets(filesystem: "AbstractFileSystem", paths: list[str]) -> list[str]:
-    """Drop Arrow files that the `state.json` of `save_to_disk` does not name: `datasets` caches."""
+def _without_caches(filesystem: "AbstractFileSystem", paths: list[str]) -> list[str]:
+    """Drop the cache files of `datasets`: Arrow files not named in the folder's `state.json`."""
     for state in [path for path in paths if posixpath.basename(path) == "state.json"]:
         folder = posixpath.dirname(state)
         in_folder = {path for path in paths if posixpath.dirname(path) == folder}
@@ -228,22 +228,22 @@ def _of_saved_sets(filesystem: "AbstractFileSystem", paths: list[str]) -> list[s
                 f"Expected one. Name the folder of a split, such as {folder!r}."
             )
         with filesystem.open(state) as stream:
-            named = [each["filename"] for each in json.load(stream)["_data_files"]]
-        of_set = {f"{folder}/{name}" for name in named}
-        if missing := of_set - in_folder:
+            names = [file["filename"] for file in json.load(stream)["_data_files"]]
+        data_files = {f"{folder}/{name}" for name in names}
+        if missing := data_files - in_folder:
             raise SourceError(
                 f"The data set {folder!r} lacks {min(missing)!r}, which its state.json names. "
                 "Expected all of its files. Copy or save it again."
             )
-        others = {path for path in in_folder if path.endswith(".arrow")} - of_set
-        paths = [path for path in paths if path not in others]
+        caches = {path for path in in_folder if path.endswith(".arrow")} - data_files
+        paths = [path for path in paths if path not in caches]
     return paths
 
 
 def _agreed_format(
     source: Source, paths: list[str], is_folder: bool
 ) -> tuple[SourceFormat, list[str]]:
-    """Return the one format of all files, and the files that have it."""
+    """Return the format that all files share, and the files that are read in this format."""
     if source.format != "auto":
         return source.format, paths
     formats: dict[str, SourceFormat] = {
@@ -278,7 +278,7 @@ def _agreed_format(
 
 
 def _without_metadata(formats: dict[str, SourceFormat]) -> dict[str, SourceFormat]:
-    """Drop metadata in JSON, and a README unless the folder's other files are texts too.
+    """Drop JSON metadata, and READMEs unless all other files in the folder are texts.
 
     In a folder with Parquet or Arrow files, all texts and `.json` files count as metadata.
     """

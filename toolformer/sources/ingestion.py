@@ -1,9 +1,9 @@
-"""Syncs the manifest with the list of sources; one process at a time.
+"""Syncs the manifest with the list of sources. Only one process may do so at a time.
 
 Shards with unchanged records stay active, even if their files were rewritten. A source that is
-missing or no longer listed keeps its shards: an unmounted disk, or other settings for one run, must
-not lose what was computed from them. Only `retire_source` removes a source. Records that come back
-get their old shards back.
+missing or no longer listed keeps its shards: an unmounted disk, or other settings for a single run,
+must not discard the results computed from them. Only `retire_source` removes a source. If removed
+records reappear, their old shards become active again.
 """
 
 import json
@@ -24,15 +24,15 @@ from toolformer.sources.source import Source
 # Subfolder with the staged texts of the source that is being cut.
 STAGED = "staged"
 
-# Stores the texts of a source: all of its shards, already registered, with the staged texts.
+# Stores the staged texts of a source. Receives all of its shards, which are already registered.
 StoreTexts = Callable[[list[tuple[ShardEntry, CutShard]]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTexts:
-    """Keys of the active and the retired shards whose texts are stored.
+    """Keys of the active and of the retired shards whose texts are stored.
 
-    Sources that were cut with another `version` of the parsing rules are cut again.
+    `version` is that of the parsing rules. Sources cut with another version are cut again.
     """
 
     version: str
@@ -49,7 +49,7 @@ class ManifestUpdate:
     """Result of an update.
 
     Attributes:
-        rejected_sources: errors of unusable sources by path; their shards stay active.
+        rejected_sources: error of each unusable source, by path; its shards stay active.
         unlisted: names of sources that have active shards but are not listed.
     """
 
@@ -72,15 +72,15 @@ def update_manifest(
     """Register new shards and have their texts stored; retire shards whose records changed.
 
     A source is read if its files changed, texts of its shards are missing, or an update was
-    interrupted. Then the manifest is written, the texts are stored, and the manifest records that
-    the source is done. If the process is killed, nothing registered is lost, and the next update
-    continues. An unusable source does not stop the others; an exception of `store` does.
+    interrupted. Its shards are written to the manifest, then their texts are stored, and then the
+    manifest records that the source is done. If the process is killed, registered shards are kept,
+    and the next update continues. An unusable source is skipped; an exception of `store` is raised.
 
-    Every n-th shard by number (`held_out_every`; 0: none) is held out from training.
+    Every `held_out_every`-th shard by number is held out from training (0: no shard).
 
     Raises:
-        ManifestError: the manifest cannot be read, is missing, or is older than the texts.
-        CorpusWriteError: the disk is full or the folder not writable.
+        ManifestError: the manifest cannot be read, is missing, or is older than the stored texts.
+        CorpusWriteError: the disk is full, or the folder is not writable.
     """
     return _Update(folder, stored, held_out_every).run(sources, store, progress)
 
@@ -176,8 +176,8 @@ class _Update:
     def _register(self, name: str, cut: list[CutShard]) -> list[tuple[ShardEntry, CutShard]]:
         """Assign keys to the shards of a source, and save the manifest.
 
-        The manifest has no identity of the source until its texts are stored, so that the next
-        update cuts it again if this one is interrupted.
+        Removes the source's identity from the manifest until its texts are stored, so that the next
+        update cuts the source again if this one is interrupted.
         """
         known = self._known_shards(name)
         registered: list[tuple[ShardEntry, CutShard]] = []
@@ -193,7 +193,7 @@ class _Update:
                 if same.status == "retired":
                     self.result.restored.append(entry)
                 else:
-                    # The source that has lost this shard must be cut again.
+                    # The source that loses this shard to `name` must be cut again.
                     self.manifest.identities.pop(same.source, None)
             registered.append((entry, shard))
         self.manifest.identities.pop(name, None)
@@ -204,15 +204,16 @@ class _Update:
         return registered
 
     def _known_shards(self, name: str) -> dict[str, ShardEntry]:
-        """Return reusable shards by digest: own and retired ones, and those of unlisted sources."""
-        free = [
+        """Return reusable shards by digest: own and retired shards, and shards of unlisted sources."""
+        reusable = [
             entry
             for entry in self.manifest.shards
             if entry.status == "retired" or entry.source == name or entry.source not in self.listed
         ]
-        # The last shard with a digest wins: prefer active ones, then the source's own, then later.
-        free.sort(key=lambda entry: (entry.status == "active", entry.source == name))
-        return {entry.digest: entry for entry in free}
+        # If several shards have the same digest, the last one wins. Prefer active shards, then the
+        # source's own, then later ones.
+        reusable.sort(key=lambda entry: (entry.status == "active", entry.source == name))
+        return {entry.digest: entry for entry in reusable}
 
     def retire(self, entries: list[ShardEntry]) -> None:
         """Set the status of shards to retired, without saving the manifest."""

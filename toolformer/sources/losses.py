@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-# `unread_columns` are counted per column.
+# `unread_columns` is counted separately for each column.
 LossKind = Literal[
     "dates",
     "addresses",
@@ -31,7 +31,7 @@ _SHOWN_COLUMNS = 20
 
 
 def losses_in_words(losses: Iterable[tuple[str, str, int]]) -> list[tuple[str, int]]:
-    """Return descriptions with counts, from kind, column and count; columns share one."""
+    """Describe losses, given as (kind, column, count); all unread columns share one description."""
     counts, unread = list[tuple[str, int]](), list[str]()
     for kind, name, count in losses:
         if kind == "unread_columns":

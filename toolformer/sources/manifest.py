@@ -1,4 +1,4 @@
-"""The manifest: the list of all shards ever cut. Keys of shards are partition keys in Dagster."""
+"""The manifest: lists every shard ever cut. Shard keys are partition keys in Dagster."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -22,11 +22,11 @@ class ShardEntry:
     """A shard of the corpus.
 
     Attributes:
-        key: such as `shard-00000`; never reused, even after the shard was retired.
+        key: for example `shard-00000`; never reused, even after the shard was retired.
         source: normalised path of the source.
-        is_held_out: whether it is excluded from training; decided when it is registered.
-        status: `retired` if its records changed or its source was removed; `active` again if the
-            same records come back.
+        is_held_out: whether the shard is excluded from training; decided at registration.
+        status: `retired` if the records changed or the source was removed; `active` again if the
+            same records reappear.
     """
 
     key: str
@@ -46,8 +46,9 @@ class ShardEntry:
 class Manifest:
     """Active and retired shards in the order of their keys, and the sources they were cut from.
 
-    `identities` has a digest of everything a source was cut from, by its normalised path, once the
-    texts of all its shards are stored. `version` is the version of the file format.
+    `identities` maps a source's normalised path to a digest of everything the source was cut from.
+    A source has an identity once the texts of all its shards are stored. `version` is that of the
+    file format.
     """
 
     next_number: int = 0
@@ -57,7 +58,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
-        """Read the manifest, which is empty at first; raise a ManifestError if it is invalid."""
+        """Read the manifest (empty if there is no file); raise a ManifestError if it is invalid."""
         path = manifest_path(folder)
         try:
             status = path.stat()
@@ -69,7 +70,7 @@ class Manifest:
                 f"The manifest {str(path)!r} is invalid: {error}. Expected the file that "
                 f"`toolformer ingest` wrote. {_REMEDY}"
             ) from error
-        # A copy, since the cached manifest must not change.
+        # Copy the lists, since the caller may change them but `_read` caches the manifest.
         identities, shards = dict(manifest.identities), list(manifest.shards)
         return replace(manifest, identities=identities, shards=shards)
 
@@ -88,7 +89,7 @@ class Manifest:
     def new_keys(
         self, stored_keys: Iterable[str], held_out_every: int
     ) -> Iterator[tuple[str, bool]]:
-        """Yield unused keys, and whether the new shard is held out: every n-th; 0 for none."""
+        """Yield (unused key, whether the shard is held out: every n-th; with 0, no shard)."""
         taken = {*stored_keys, *(entry.key for entry in self.shards)}
         while True:
             number = self.next_number
@@ -108,7 +109,7 @@ class Manifest:
 
     @property
     def annotated_shards(self) -> list[ShardEntry]:
-        """Active shards that are not held out: these are annotated and trained on."""
+        """Active shards that are not held out. They are annotated and used for training."""
         return [entry for entry in self.active_shards if not entry.is_held_out]
 
     def entry(self, key: str) -> ShardEntry:
@@ -147,7 +148,7 @@ def manifest_path(folder: Path) -> Path:
 def check_complete(folder: Path, manifest: Manifest, stored_keys: Iterable[str]) -> None:
     """Raise a ManifestError if texts are stored under keys that the manifest does not have.
 
-    It must be an old copy then, and new shards would take these keys.
+    The manifest is then an outdated copy, and new shards would reuse these keys.
     """
     known = {entry.key for entry in manifest.shards}
     unknown = sorted(key for key in {*stored_keys} - known if key.startswith(_KEY_PREFIX))

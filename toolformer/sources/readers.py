@@ -21,11 +21,12 @@ from toolformer.sources.records import ParsedDocument, Record, Rejection, parse_
 from toolformer.sources.source import Source
 from toolformer.sources.tables import read_table
 
-# A line may be longer than its text: it has other columns, and escapes of up to six bytes.
+# A line can be longer than its text column because it also contains the other columns, and because
+# JSON escapes take up to six bytes per character.
 _LINE_BYTES_PER_TEXT_BYTE = 8
-# A JSON value needs up to 72 bytes of memory, even if it is a single character in the file.
+# Limits memory: a parsed JSON value needs up to 72 bytes, even if it is one character in the file.
 _MAX_JSON_VALUES = 3_000_000
-# These columns must occur within the first 100 records.
+# If present in the settings, these columns must occur within the first 100 records.
 _REQUIRED, _CHECKED_RECORDS = ("text", "context"), 100
 _SHOWN_COLUMNS = 20
 _BLOCK_BYTES = 1 << 18
@@ -39,8 +40,9 @@ def read_documents(source: Source, files: list[SourceFile]) -> Iterator[ParsedDo
 def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
     """Yield the records of a source's files, at most `source.limit`.
 
-    Raises SourceError if a file cannot be read to its end, the source is empty, or a column that
-    the user named is missing: a required one in the first 100 records, others in all.
+    A required column must occur in the first 100 records, any other column that the user named in
+    at least one record. Raises SourceError if one does not, if a file cannot be read to its end, or
+    if the source is empty.
     """
     missing = dict(source.named_columns)
     names = dict[str, None]()
@@ -50,31 +52,31 @@ def read_records(source: Source, files: list[SourceFile]) -> Iterator[Record]:
         first = first or record
         if missing:
             if number <= _CHECKED_RECORDS:
-                # Readers of tables do not read the other columns, but list them as unread.
-                others = record.unread if record.raw is None else ()
-                names |= dict.fromkeys([*column_names(record.columns), *others])
-            for content in [*missing]:
-                if value_at(record.columns, missing[content]) is not MISSING:
-                    del missing[content]
+                # Table readers load only the named columns and list the rest in `record.unread`.
+                unread = record.unread if record.raw is None else ()
+                names |= dict.fromkeys([*column_names(record.columns), *unread])
+            for role in [*missing]:
+                if value_at(record.columns, missing[role]) is not MISSING:
+                    del missing[role]
             if number == _CHECKED_RECORDS and not missing.keys().isdisjoint(_REQUIRED):
                 break
         yield record
     if first is None:
         raise SourceError(
-            f"The source {source.path!r} is empty: it has no record in {len(files)} file(s). "
+            f"The source {source.path!r} is empty: its {len(files)} file(s) contain no records. "
             f"Expected at least one {files[0].format} record. Check that the file is complete."
         )
     if missing:
-        content = min(missing, key=[*source.columns_by_role].index)
-        raise _missing_column_error(source.path, source, content, list(names), number, first)
+        role = min(missing, key=[*source.columns_by_role].index)
+        raise _missing_column_error(source.path, source, role, list(names), number, first)
 
 
-def read_lines(content: IO[bytes], longest: int) -> Iterator[tuple[int, bytes, bool]]:
-    """Yield number (from 0), content and completeness (a newline follows) of non-blank lines.
+def read_lines(content: IO[bytes], max_line_bytes: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield (line number from 0, content, whether it ended in a newline) for each non-blank line.
 
-    A line that is too long is cut to `longest` + 1 bytes.
+    A line that is too long is cut to `max_line_bytes` + 1 bytes, so the caller can detect it.
     """
-    for number, line in enumerate(iter(lambda: content.readline(longest + 1), b"")):
+    for number, line in enumerate(iter(lambda: content.readline(max_line_bytes + 1), b"")):
         end = line
         while not end.endswith(b"\n") and (end := content.readline(_BLOCK_BYTES)):
             pass
@@ -99,19 +101,22 @@ def json_object(line: bytes) -> Mapping[str, Any] | Reason:
     return row if isinstance(row, Mapping) else "not_an_object"
 
 
-def read_csv(content: IO[bytes], delimiter: str, longest: int) -> Iterator[list[str]]:
-    """Yield header and rows; csv.Error if quotes are wrong or a cell is longer than `longest`."""
-    csv.field_size_limit(longest)
+def read_csv(content: IO[bytes], delimiter: str, max_cell_chars: int) -> Iterator[list[str]]:
+    """Yield the header, then the rows.
+
+    Raises csv.Error if quoting is malformed or a cell exceeds `max_cell_chars` characters.
+    """
+    csv.field_size_limit(max_cell_chars)
     lines = io.TextIOWrapper(content, "utf-8-sig", "surrogateescape", newline="")
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    first = 1
+    row_start = 1
     try:
         for row in rows:
-            first = rows.line_num + 1
+            row_start = rows.line_num + 1
             if row:
                 yield row
     except csv.Error as error:
-        raise csv.Error(f"in the row that begins in line {first}: {error}") from error
+        raise csv.Error(f"in the row that starts on line {row_start}: {error}") from error
 
 
 class _RepeatedKeyError(ValueError):
@@ -138,7 +143,7 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
                 yield record
                 number += 1
         if file.state() != before:
-            raise OSError("it changed while it was read")
+            raise OSError("it changed while being read")
     except SourceError:
         raise
     # Codecs, Arrow and drivers of remote file systems raise many kinds of errors.
@@ -148,23 +153,28 @@ def _records_of(file: SourceFile, source: Source) -> Iterator[Record]:
 
 
 def _lines(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
-    longest = source.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
-    is_begun = False
-    for offset, line, is_ended in read_lines(decompressed(stream, file.path), longest):
-        found = "too_long" if len(line) > longest else json_object(line)
-        if not isinstance(found, str):
-            is_begun = True
-            yield Record(file.name, offset, found, line, unread=source.unread_columns(found))
-        elif is_begun and not is_ended and found != "too_long":
+    max_line_bytes = source.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
+    has_valid_line = False
+    for offset, line, ends_in_newline in read_lines(
+        decompressed(stream, file.path), max_line_bytes
+    ):
+        row_or_reason = "too_long" if len(line) > max_line_bytes else json_object(line)
+        if not isinstance(row_or_reason, str):
+            has_valid_line = True
+            unread = source.unread_columns(row_or_reason)
+            yield Record(file.name, offset, row_or_reason, line, unread=unread)
+        elif has_valid_line and not ends_in_newline and row_or_reason != "too_long":
+            # After a valid line, an invalid last line without a newline means that the file is
+            # incomplete. Without a valid line, the file is probably not JSON lines at all.
             raise EOFError(f"line {offset + 1}, the last one, is truncated")
         else:
-            yield Record(file.name, offset, {}, line, found)
+            yield Record(file.name, offset, {}, line, row_or_reason)
 
 
 def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[Record]:
-    longest = source.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
+    max_cell_chars = source.maximum_text_bytes * _LINE_BYTES_PER_TEXT_BYTE
     is_tsv = split_compression(file.path)[0].lower().endswith(".tsv")
-    rows = read_csv(decompressed(stream, file.path), "\t" if is_tsv else ",", longest)
+    rows = read_csv(decompressed(stream, file.path), "\t" if is_tsv else ",", max_cell_chars)
     header = next(rows, [])
     if source.text_column not in header and not "".join(header).isprintable():
         raise SourceError(
@@ -181,7 +191,8 @@ def _csv_rows(file: SourceFile, stream: IO[bytes], source: Source) -> Iterator[R
             columns = dict(zip(header, row, strict=True))
             yield Record(file.name, offset, columns, unread=unread)
         else:
-            # The record has too few or too many cells; all columns of the header count as present.
+            # The cells cannot be assigned to columns. Pass all header columns anyway, since the
+            # check for missing columns must not report them.
             raw = ",".join(row).encode("utf-8", "surrogateescape")
             yield Record(file.name, offset, dict.fromkeys(header), raw, "wrong_column_count")
 
@@ -227,13 +238,13 @@ _READERS: dict[str, Callable[[SourceFile, IO[bytes], Source], Iterator[Record]]]
 
 
 def _missing_column_error(
-    name: str, source: Source, content: str, present: list[str], checked: int, first: Record
+    name: str, source: Source, role: str, present: list[str], checked: int, first: Record
 ) -> SourceError:
-    column = source.columns_by_role[content]
+    column = source.columns_by_role[role]
     if present:
         names = ", ".join(present[:_SHOWN_COLUMNS])
         more = ", …" if len(present) > _SHOWN_COLUMNS else ""
-        advice = f"Set {content}_column to the column with the {content}."
+        advice = f"Set {role}_column to the column with the {role}."
         return SourceError(
             f"The source {name!r} has no column {column!r} in its first {checked} record(s). Its "
             f"columns are: {plain(names)}{more}. {advice}"
@@ -248,7 +259,7 @@ def _missing_column_error(
             "The first line is not UTF-8: convert the file (iconv -t UTF-8), or download it again."
         )
     else:
-        advice = "Convert an array or a pretty-printed file with jq -c '.[]'."
+        advice = "Convert an array with jq -c '.[]', or pretty-printed objects with jq -c '.'."
     return SourceError(
         f"None of the first {checked} lines of {name!r} is a JSON object. Expected one object per "
         f"line, each key once, with the text in {source.text_column!r}. {advice}"

@@ -21,7 +21,7 @@ Reason = Literal[
 
 @dataclass(slots=True)
 class Tally:
-    """Number of records read, and of rejected ones by reason."""
+    """Number of records read, and number of rejected records by reason."""
 
     records: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
@@ -31,7 +31,7 @@ class Tally:
         return self.records - self.rejected.total()
 
     def count(self, reason: str | None) -> None:
-        """Count one record; the reason is None for a usable one."""
+        """Count one record; `reason` is None if the record is usable."""
         self.records += 1
         if reason is not None:
             self.rejected[reason] += 1

@@ -17,7 +17,7 @@ from toolformer.sources.reasons import Reason
 from toolformer.sources.source import Source
 
 EXCERPT_CHARACTERS = 200
-_LONGEST_LABEL = 10_000
+_MAX_LABEL_CHARACTERS = 10_000
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,8 +30,8 @@ class Record:
 
     Attributes:
         source: name of the file, as the user wrote it.
-        offset: number of the line, row or article in the file, from 0; 0 for a text file.
-        columns: values by column; texts that are not UTF-8 contain surrogate escapes.
+        offset: index of the line, row or article in the file, from 0; 0 for a text file.
+        columns: values by column; bytes that are not UTF-8 become surrogate escapes.
         raw: the stored line; None for records of other formats.
         reason: why the reader rejects the record; None if it does not.
         unread: names of the columns that are not read.
@@ -57,8 +57,8 @@ class ParsedDocument:
         document_id: digest of source and offset, 32 hexadecimal digits.
         context: text that precedes the document in training and is not annotated.
         title: the title; for a text file, its name.
-        losses: counts by kind of things that are missing in the text, or should not be in it.
-        calculations: marked calculations and calls, if `strip_marks` removed their marks.
+        losses: number of losses by kind; see `losses`.
+        calculations: calculations and calls whose marks `strip_marks` removed from the text.
     """
 
     document_id: str
@@ -75,7 +75,7 @@ class ParsedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record that gives no document; `excerpt` is the beginning of the record (`excerpt_of`)."""
+    """A record that yields no document; `excerpt` is its beginning, from `excerpt_of`."""
 
     source: str
     source_offset: int
@@ -84,7 +84,7 @@ class Rejection:
 
 
 def fields_of(content: Source | ParsedDocument | Rejection, but: Iterable[str]) -> dict[str, Any]:
-    """Return fields by name; unlike `dataclasses.asdict`, without copying their values."""
+    """Return fields by name. Unlike `dataclasses.asdict`, this does not copy the values."""
     return {name: getattr(content, name) for name in content.__slots__ if name not in but}
 
 
@@ -94,16 +94,17 @@ def document_id(source: str, offset: int) -> str:
 
 def excerpt_of(content: object) -> str:
     """Return at most 200 printable characters on one line."""
-    # Four times the length is enough in spite of repeated white space, and limits the work.
-    most = EXCERPT_CHARACTERS * 4
+    # Reading only four times the length bounds the work on huge values, and usually suffices
+    # despite repeated white space.
+    max_read = EXCERPT_CHARACTERS * 4
     if isinstance(content, bytes):
-        content = content[: 4 * most].decode("utf-8", "replace")
+        content = content[: 4 * max_read].decode("utf-8", "replace")
     text = (
         content
         if isinstance(content, str)
         else json.dumps(content, ensure_ascii=False, default=str)
     )
-    line = " ".join(text[:most].split())[:EXCERPT_CHARACTERS]
+    line = " ".join(text[:max_read].split())[:EXCERPT_CHARACTERS]
     if line.isprintable():
         return line
     return "".join(character if character.isprintable() else "�" for character in line)
@@ -129,27 +130,31 @@ def parse_record(record: Record, source: Source) -> ParsedDocument | Rejection:
     losses = Counter[LossKind]()
     losses["dates"] += published_on is None and _is_given(date)
     losses["addresses"] += sum(_is_given(label) and _label(label) is None for label in (title, url))
-    losses["columns"] += sum(fields[content] is MISSING for content in source.named_columns)
+    losses["columns"] += sum(fields[role] is MISSING for role in source.named_columns)
     written = (fields["text"], fields.get("context"), title, url)
     losses["encodings"] += any(isinstance(t, str) and bool(_UNDECODABLE.search(t)) for t in written)
     losses["markup"] += count_html(text) + count_html(context)
     stripped, marks, calculations = strip_markup(text)
     # Skip the call without a context, since most records have none.
-    stripped_context, context_marks, of_context = strip_markup(context) if context else ("", 0, ())
+    stripped_context, context_marks, context_calculations = (
+        strip_markup(context) if context else ("", 0, ())
+    )
     if source.strip_marks:
         text, context = stripped, stripped_context
         losses["unread_marks"] += count_unreadable(text)
         if not text.strip():
             return _rejection(record, "empty_text", fields["text"])
     else:
-        calls = sum(each.tool is not None for each in (*calculations, *of_context))
+        calls = sum(
+            calculation.tool is not None for calculation in (*calculations, *context_calculations)
+        )
         losses["calls"] += calls
         losses["marks"] += marks + context_marks - calls
         calculations = ()
     return ParsedDocument(
         document_id=document_id(record.source, record.offset),
         text=text,
-        # Without a context column, the context is an empty text here.
+        # The context is an empty text here if no context column is set.
         context=context if context.strip() else None,
         title=_label(title),
         url=_label(url),
@@ -191,12 +196,12 @@ def _parse_text(
 
 
 def _without_controls(text: str) -> str:
-    # White space, such as a form feed, becomes a blank, which keeps words and numbers apart.
+    # White space such as a form feed becomes a space, so that adjacent words are not joined.
     return _CONTROL.sub(lambda control: " " if control[0].isspace() else "", text)
 
 
 def _label(value: object) -> str | None:
-    """Return a title or address on one line; None if it is empty, not a text, or far too long."""
-    if not isinstance(value, str) or len(value) > _LONGEST_LABEL:
+    """Return a title or address on one line; None if empty, not a text, or too long."""
+    if not isinstance(value, str) or len(value) > _MAX_LABEL_CHARACTERS:
         return None
     return " ".join(_SURROGATE.sub("�", _without_controls(value)).split()) or None

@@ -19,15 +19,16 @@ MAXIMUM_TEXT_BYTES = 5_000_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Texts that the user names; `SourceSettings` describes the fields and checks the numbers.
+    """Source that the user names; `SourceSettings` describes its fields and validates numbers.
 
     Attributes:
         url_column, date_column, title_column: None to ignore addresses, dates or titles.
-        context_column: if set, every record needs a value in it.
-        strip_marks: whether marks and calls are removed from texts and contexts; otherwise they
-            are counted (see `toolformer.markup`).
+        context_column: if set, every record needs a value in this column.
+        strip_marks: whether to remove marks and calls (see `toolformer.markup`) from texts and
+            contexts; otherwise they stay and are counted.
         shard_size: number of records (lines, rows or files) per shard.
-        maximum_text_bytes: longer texts and contexts are rejected; in bytes of UTF-8.
+        maximum_text_bytes: maximum length of a text or context in bytes of UTF-8; records with
+            longer ones are rejected.
     """
 
     path: str
@@ -62,7 +63,7 @@ class Source:
 
     @property
     def columns_by_role(self) -> dict[str, str]:
-        """Names of the columns to read, by content: text, context, title, url, date."""
+        """Names of the columns to read, by role: text, context, title, url, date."""
         columns = {
             "text": self.text_column,
             "context": self.context_column,
@@ -70,20 +71,18 @@ class Source:
             "url": self.url_column,
             "date": self.date_column,
         }
-        return {content: name for content, name in columns.items() if name is not None}
+        return {role: name for role, name in columns.items() if name is not None}
 
     @property
     def named_columns(self) -> dict[str, str]:
-        """Columns that must exist: text, context, and all whose name the user has changed."""
-        usual = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
+        """Columns that must exist, by role: text, context, and those that the user renamed."""
+        defaults = {"title": TITLE_COLUMN, "url": URL_COLUMN, "date": DATE_COLUMN}
         return {
-            content: name
-            for content, name in self.columns_by_role.items()
-            if usual.get(content) != name
+            role: name for role, name in self.columns_by_role.items() if defaults.get(role) != name
         }
 
     def unread_columns(self, present: Iterable[str]) -> tuple[str, ...]:
-        """Return the columns of a record that are not read, not even partly."""
+        """Return the columns of a record of which no part is read."""
         names = [f"{name}." for name in self.columns_by_role.values()]
         return tuple(
             column for column in present if not any(name.startswith(f"{column}.") for name in names)
@@ -91,7 +90,7 @@ class Source:
 
 
 def check_path(path: str) -> None:
-    """Raise if a path is not UTF-8, since the manifest lists sources by path."""
+    """Raise if a path is not UTF-8, because the manifest, which is UTF-8, contains it."""
     try:
         path.encode()
     except UnicodeEncodeError as error:

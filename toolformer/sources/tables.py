@@ -10,7 +10,8 @@ from toolformer.sources.errors import repeated_column_error
 if TYPE_CHECKING:
     import pyarrow
 
-# Both are limited: with dictionary encoding, a large value is stored once but read once per row.
+# Limits on a batch. Bytes alone are not enough: a dictionary-encoded file stores a large value
+# once, but reading repeats it in every row.
 _BATCH_BYTES, _BATCH_ROWS = 1 << 22, 64
 _BUFFER_BYTES = 1 << 18
 _FILE_START = b"ARROW1"
@@ -23,11 +24,12 @@ def read_table(
 ) -> tuple[list[str], Iterator[dict[str, Any]]]:
     """Return the column names of a Parquet or Arrow file (`outer.inner` in structs), and its rows.
 
-    Reads the wanted columns (None: all). Bytes that are not UTF-8 become surrogate escapes, days
-    ISO 8601, and lists the name of their type unless all columns are read.
+    Reads only the `wanted` columns, or all columns if None. Bytes that are not UTF-8 become
+    surrogate escapes, and dates become ISO 8601. Lists (unless all columns are read), durations and
+    times of day become a list that contains only the name of their type.
 
-    Raises SourceError if a wanted column occurs twice, and OSError or pyarrow.ArrowException if the
-    file is damaged, also while rows are read.
+    Raises SourceError if a wanted column occurs twice. Raises OSError or pyarrow.ArrowException if
+    the file is damaged, possibly only while rows are read.
     """
     schema, row_count, batches = _opened(stream, wanted)
     read = [
@@ -40,15 +42,15 @@ def read_table(
             raise repeated_column_error(name, column, count)
 
     def rows() -> Iterator[dict[str, Any]]:
-        given = 0
+        row_total = 0
         for batch in batches:
-            of_batch = [column for column in read if column in batch.schema.names]
-            cells = [_values(batch.column(column), wanted is None) for column in of_batch]
+            present = [column for column in read if column in batch.schema.names]
+            cells = [_values(batch.column(column), wanted is None) for column in present]
             for number in range(batch.num_rows):
-                yield {column: cells[at][number] for at, column in enumerate(of_batch)}
-            given += batch.num_rows
-        if row_count not in (None, given):
-            raise OSError(f"its footer announces {row_count} rows, but it has {given}")
+                yield {column: cells[at][number] for at, column in enumerate(present)}
+            row_total += batch.num_rows
+        if row_count not in (None, row_total):
+            raise OSError(f"its footer announces {row_count} rows, but it has {row_total}")
 
     return list(_names(schema)), rows()
 
@@ -60,11 +62,11 @@ def _opened(
     import pyarrow
     from pyarrow import ipc, parquet
 
-    # Arrow's own allocator retains 33 MB more of freed memory.
+    # Arrow's own allocator would retain 33 MB more of freed memory.
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     start = stream.read(len(_FILE_START))
     if start.startswith(b"PAR1"):
-        # With pre-buffering, Arrow keeps all columns of a row group in memory.
+        # Pre-buffering would keep all columns of a row group in memory.
         table = parquet.ParquetFile(
             stream, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
         )
@@ -81,8 +83,8 @@ def _opened(
         return table.schema_arrow, table.metadata.num_rows, batches
     if start == _FILE_START:
         whole = ipc.open_file(stream)
-        found = (whole.get_batch(number) for number in range(whole.num_record_batches))
-        return whole.schema, None, _slices(found)
+        stored = (whole.get_batch(number) for number in range(whole.num_record_batches))
+        return whole.schema, None, _slices(stored)
     stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(_STREAM_END)))
     if stream.read() != _STREAM_END:
         raise EOFError("it is truncated, or is not a Parquet or Arrow file")
@@ -121,8 +123,8 @@ def _values(column: "pyarrow.Array", is_whole: bool) -> list[Any]:
     if types.is_struct(kind) and kind.num_fields:
         cells = zip(*(_values(inner, is_whole) for inner in column.flatten()), strict=True)
         rows = (dict(zip(kind.names, row, strict=True)) for row in cells)
-        given = column.is_valid().to_pylist()
-        return [row if is_given else None for row, is_given in zip(rows, given, strict=True)]
+        valid = column.is_valid().to_pylist()
+        return [row if is_valid else None for row, is_valid in zip(rows, valid, strict=True)]
     is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     is_bytes = types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
     if is_text or is_bytes:
@@ -133,5 +135,5 @@ def _values(column: "pyarrow.Array", is_whole: bool) -> list[Any]:
         return column.cast(pyarrow.date32(), safe=False).cast(pyarrow.string()).to_pylist()
     # Python cannot represent some durations and times of day.
     if types.is_temporal(kind) or (types.is_nested(kind) and not is_whole):
-        return [[str(kind)] if is_given else None for is_given in column.is_valid().to_pylist()]
+        return [[str(kind)] if is_valid else None for is_valid in column.is_valid().to_pylist()]
     return column.to_pylist()

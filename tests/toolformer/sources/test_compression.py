@@ -46,7 +46,7 @@ def test_a_file_that_breaks_off_is_an_error_that_names_the_place(written, suffix
     source = written(f"a.jsonl{suffix}", stored * member + stored[: len(stored) * 3 // 4])
     with pytest.raises(SourceError, match=r"'\S+' cannot be read after record (\d+): ") as raised:
         parsed(source)
-    assert "Nothing of it was stored" in str(raised.value)
+    assert "None of its records were stored" in str(raised.value)
 
 
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
@@ -71,7 +71,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(written, tmp_path):
     assert next(items)
     with (tmp_path / "a.jsonl").open("ab") as file:
         file.write(b'{"text": "two"}\n')
-    with pytest.raises(SourceError, match="it changed while it was read"):
+    with pytest.raises(SourceError, match="it changed while being read"):
         list(items)
 
 

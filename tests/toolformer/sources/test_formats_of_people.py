@@ -193,7 +193,7 @@ REFUSED = [
         "pandas-dev/pandas#22661",
         "a.tsv",
         b'n\ttext\n4\t"abc"\n5\t"error\n6\tnext\n',
-        "in the row that begins in line 3: unexpected end of data",
+        "in the row that starts on line 3: unexpected end of data",
     ),
     ("pandas-dev/pandas#52408", "a.csv", b"text,n,text\none,1,two\n", "has 2 columns named 'text'"),
     ("duckdb/duckdb#2968", "a.csv", "text,n\ncafé,1\n".encode("utf-16"), "iconv -t UTF-8"),

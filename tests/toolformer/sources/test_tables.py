@@ -116,11 +116,11 @@ class TestCsv:
         [
             (
                 'text\none\n"two\nthree\n',
-                r"after record 1: in the row that begins in line 3: unexpected",
+                r"after record 1: in the row that starts on line 3: unexpected",
             ),
             (
                 'text\none\n"two" three\n',
-                r"after record 1: in the row that begins in line 3: .*expected after",
+                r"after record 1: in the row that starts on line 3: .*expected after",
             ),
             ("body;url\none;x\n", r"no column 'text'.*Its columns are: body;url"),
             ("text,text\none,x\n", r"has 2 columns named 'text'"),
