@@ -204,7 +204,7 @@ class _Update:
         return registered
 
     def _known_shards(self, name: str) -> dict[str, ShardEntry]:
-        """Return reusable shards by digest: own and retired shards, and shards of unlisted sources."""
+        """Return reusable shards by digest: own, retired, or of an unlisted source."""
         reusable = [
             entry
             for entry in self.manifest.shards

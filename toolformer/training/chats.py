@@ -1,9 +1,9 @@
 """Prepends contexts to training texts, and writes a share of the texts as chats.
 
 Context and text are tokenised separately, so the text keeps the tokens that were annotated. In a
-chat, the context or else the beginning of the text is the user's message, and the rest the answer.
-The paper has no chats; they make the model call tools in chat clients too. Tokens before the answer
-have no weight in the loss, because the user and the template write them.
+chat, the user's message is the context or, without one, the beginning of the text; the rest is the
+answer. The paper has no chats; with them, the model also learns to call tools in chat clients.
+Tokens before the answer have no weight in the loss, because the user and the template write them.
 """
 
 import datetime
@@ -34,7 +34,7 @@ def window_in_context(
     """Return a window with its context prepended, as in a training row without calls.
 
     The context's tokens have no offsets, so no call can be inserted there. `start` may become
-    negative, so that `start` plus an offset is still a position in the document.
+    negative, since `start` plus an offset must remain a position in the document.
     """
     if context is None:
         return window
@@ -70,9 +70,9 @@ class Chats:
         self.frame = len(self._prompt("a"))
 
     def draw(self, key: WindowKey) -> float | None:
-        """Return a number in [0, 1) that decides where a text is cut; None for no chat.
+        """Return a number in [0, 1) that decides where to cut a text; None if it is no chat.
 
-        Depends only on text and seed, so all variants write the same texts as chats.
+        It depends only on text and seed, so all variants write the same texts as chats.
         """
         rank = random_rank(self._seed, "chat", *key) / 2**64
         return rank / self._share if rank < self._share else None
@@ -87,12 +87,12 @@ class Chats:
         room: int,
         draw: float,
     ) -> tuple[int, list[int]] | None:
-        """Return where the answer begins in the text, and the prompt's ids without start token.
+        """Return the answer's first token in the text, and the prompt's ids without start token.
 
-        With a context, the context is the question, without its beginning if it has more than
-        `room` tokens. Otherwise half of the texts are cut right before their first call, and the
-        others before a random word up to that call, because answers in chats may start with a call
-        or reach one later. Returns None if the question would be empty.
+        A context becomes the question; if it has more than `room` tokens, its beginning is cut off.
+        Without a context, half of the texts are cut right before their first call, and the other
+        half before a random word up to that call, because a chat's answer may start with a call or
+        call later. Returns None if the question would be empty.
         """
         if context is not None:
             question_ids, answer = self._tokenizer.encode(context), 0

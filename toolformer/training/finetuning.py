@@ -44,8 +44,8 @@ def finetune(
 
     Development losses are measured at regular intervals and after the last step, and training
     stops early after three measurements without a new best. A killed run resumes from its last
-    saved state. The results equal those of an uninterrupted run on the same devices, and differ by
-    rounding on more or fewer devices.
+    saved state. On the same devices, it gives the same results as an uninterrupted run; on more or
+    fewer devices, the results differ by rounding.
 
     The paper (§4.1) uses batches of 128, a learning rate of 1e-5, linear warm-up over 10 % of the
     steps, and at most 2,000 steps with evaluations every 500. AdamW without weight decay, its

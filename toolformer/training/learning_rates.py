@@ -1,7 +1,7 @@
 """Chooses the largest learning rate that does not harm the model's perplexity without calls.
 
-The paper uses a fixed rate of 1e-5 (§4.1). Small models vary: some train well at ten times that
-rate, while others of the same size forget within a few steps.
+The paper uses a fixed rate of 1e-5 (§4.1). Small models differ: some train well at ten times that
+rate, while other models of the same size lose their language abilities within a few steps.
 """
 
 import math
@@ -73,8 +73,8 @@ def train_at_chosen_rate(
     of the development texts without calls is then at most 5 % above the base model's, the training
     continues to its end. Otherwise it stops and the next rate is tried. If all trials fail, the
     model is trained again at the largest rate whose perplexity is at most 5 % above the lowest.
-    The loss of texts with calls does not decide: after a few steps it always favours larger rates,
-    which learn the syntax of calls sooner.
+    The loss of texts with calls is ignored, because after a few steps it always favours larger
+    rates, which learn the syntax of calls sooner.
 
     Rates are in descending order; the job's own rate is ignored. `report_trial` returns the
     function to call after every step of a trial, `report` is called after all other steps.

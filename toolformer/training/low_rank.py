@@ -1,4 +1,4 @@
-"""Trains models that are too large for full finetuning with low-rank adapters (LoRA, by PEFT).
+"""Trains low-rank adapters (LoRA, with PEFT) if a model is too large for full finetuning.
 
 Only the adapters are trained. At the end they are merged into the weights, so the result is an
 ordinary model.
@@ -34,7 +34,7 @@ def check_installed() -> None:
 
 
 def add_adapters(model: PreTrainedModel, *, rank: int) -> Any:
-    """Freeze a model, add float32 adapters that change nothing yet, and return PEFT's wrapper."""
+    """Freeze a model, add float32 adapters initialised to no effect, and return PEFT's wrapper."""
     from peft import LoraConfig, LoraModel  # pyright: ignore[reportMissingImports]
 
     configuration = LoraConfig(
@@ -70,12 +70,12 @@ def merge_adapters(base: Path, adapters: Path, target: Path, *, rank: int) -> No
     )
     adapted, trained = add_adapters(model, rank=rank), load_file(adapters / _FILE)
     wanted = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if others := sorted(wanted ^ trained.keys()):
+    if unmatched := sorted(wanted ^ trained.keys()):
         raise TrainingError(
             f"The adapters in {str(adapters)!r} do not match the layers of {base.name!r}: "
-            f"only one of them has {', '.join(others[:3])} ({len(others)} in all). Use the model "
-            "and the versions of transformers and peft with which the adapters were trained, or "
-            f"remove {str(adapters.parent)!r} and train again."
+            f"only one of them has {', '.join(unmatched[:3])} ({len(unmatched)} in all). Use the "
+            "model and the versions of transformers and peft with which the adapters were trained, "
+            f"or remove {str(adapters.parent)!r} and train again."
         )
     # Not strict, because the frozen weights are missing from `trained`.
     model.load_state_dict(trained, strict=False)

@@ -1,8 +1,8 @@
 """Shards one model across several training processes (FSDP2) and lets them communicate.
 
-Every process holds a shard of each weight, gradient and moment. A layer's weights are gathered
-while it computes. Gradients are summed, not averaged, because each micro-batch already contributes
-its share of the loss of the whole batch.
+Every process holds a shard of each weight, gradient and optimiser moment. A layer's full weights
+are gathered only while the layer computes. Gradients are summed, not averaged, because each
+micro-batch already contributes its share of the loss of the whole batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 
 Result = TypeVar("Result")
 
-# Long, since all processes wait while the first one writes a checkpoint to a possibly slow disk.
-# The parent process notices at once if a process dies.
+# Long, because all processes wait while the first one writes a checkpoint to a possibly slow disk.
+# Dead processes need no timeout, since the parent process notices them at once.
 _COLLECTIVE_TIMEOUT = timedelta(hours=2)
 _CONNECT_TIMEOUT = timedelta(seconds=60)
 
@@ -52,8 +52,8 @@ class ProcessGroup:
         names: Any = model._no_split_modules or ()
         for layer in [each for each in model.modules() if type(each).__name__ in names]:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
-        # Body and output layer are called separately but may share a weight, so they need a
-        # common root.
+        # The body and the output layer are called separately but may share a weight, so FSDP needs
+        # a root module that contains both.
         self._root = _WholeModel(model)
         fully_shard(self._root, mesh=mesh)
         for module in self._root.modules():
@@ -71,7 +71,7 @@ class ProcessGroup:
             return compute()
         result = self._root(compute)
         if not torch.is_grad_enabled():
-            # Without gradients, no backward pass follows that would reshard.
+            # Reshard explicitly, since no backward pass follows that would do it.
             self._root.reshard()
         return result
 
@@ -83,7 +83,7 @@ class ProcessGroup:
         return total.item()
 
     def wait(self) -> None:
-        # Not a barrier, which would run on the GPUs.
+        # A barrier would run on the GPUs; this sum runs on the CPU.
         self.sum(0.0)
 
     def gather(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ class ProcessGroup:
         gathered: dict[int, Tensor] = {}
         for tensor in tensors.values():
             if id(tensor) not in gathered:
-                # One tensor at a time and to the CPU, since all may not fit on the device.
+                # Move one tensor at a time to the CPU, since all may not fit on the device.
                 one = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
                 gathered[id(tensor)] = one.detach().cpu() if self.is_first else one.new_empty(0)
         return {name: gathered[id(tensor)] for name, tensor in tensors.items()}

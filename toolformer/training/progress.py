@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Tolerated relative rise of the perplexity without calls, before it counts as a loss of language.
+# Maximum relative rise of the perplexity without calls; above it, language modelling has suffered.
 _MAX_PERPLEXITY_RISE = 0.05
 # Training stops early after this many consecutive measurements without a new best.
 _PATIENCE = 3
@@ -29,7 +29,7 @@ class DevelopmentLoss:
     @property
     def perplexity(self) -> float:
         """Perplexity of the texts without calls."""
-        # The exponential overflows above this; no useful model comes near.
+        # `exp` overflows above 709. No useful model comes near.
         return math.exp(min(self.without_calls, 700.0))
 
 
@@ -52,12 +52,13 @@ class StepReport:
 
 
 def candidates(history: Iterable[StepReport]) -> list[StepReport]:
-    """Return the measurements that can still become the best of a run, the best so far first.
+    """Return the measurements that may still turn out best when the run ends, best first.
 
     The best measurement has the lowest call loss among those whose perplexity is at most 5 % above
     the lowest. The call loss decides because a model learns late what to ask, and calls have too
-    few tokens to influence the loss of all tokens. Without calls, that loss decides. The earliest
-    wins a tie. A later, lower perplexity can still exclude the best measurement so far.
+    few tokens to influence the loss of all tokens. If no text has a call, the loss of all tokens
+    decides. The earliest measurement wins a tie. A later, lower perplexity can still exclude the
+    best measurement so far.
     """
     measured = [
         (step.development_perplexity, loss if step.call_loss is None else step.call_loss, step)
@@ -65,13 +66,13 @@ def candidates(history: Iterable[StepReport]) -> list[StepReport]:
         if step.development_perplexity is not None and (loss := step.development_loss) is not None
     ]
     lowest = min((perplexity for perplexity, *_ in measured), default=math.inf)
-    found: list[StepReport] = []
-    lowest_found = math.inf
+    best_first: list[StepReport] = []
+    lowest_so_far = math.inf
     for perplexity, _, step in sorted(measured, key=lambda each: (each[1], each[2].step)):
-        if perplexity < lowest_found and not rises(lowest, perplexity):
-            found.append(step)
-            lowest_found = perplexity
-    return found
+        if perplexity < lowest_so_far and not rises(lowest, perplexity):
+            best_first.append(step)
+            lowest_so_far = perplexity
+    return best_first
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class Progress:
 
     @property
     def candidates(self) -> list[int]:
-        """Steps whose checkpoints can still be the best at the end, the best so far first."""
+        """Steps whose checkpoints may still turn out best when the run ends, best first."""
         return [] if self.has_failed else [each.step for each in candidates(self.history)]
 
     @property

@@ -1,7 +1,7 @@
-"""Finds training texts that overlap with held-out texts, and near duplicates among texts.
+"""Finds training texts that overlap with held-out texts, and near duplicates among training texts.
 
-Overlap with held-out texts is a shared word n-gram (decontamination); spelling variants of
-apostrophes and hyphens count as equal. Near duplicates are found by MinHash, then compared by exact
+Two texts overlap if they share a word n-gram (decontamination); spelling variants of apostrophes
+and hyphens count as equal. Near duplicates are found by MinHash, then compared by exact
 Jaccard similarity. Neither method finds paraphrases or translations.
 """
 
@@ -76,7 +76,7 @@ class NgramIndex:
     """Word n-grams of held-out texts, with the name of the set they come from.
 
     Stores 8-byte digests. Among a hundred million n-grams, the probability of any collision is
-    below 0.1 %, and a collision only excludes one training text too many.
+    below 0.1 %, and a collision only excludes one training text unnecessarily.
     """
 
     def __init__(self, n: int = 13):
@@ -155,7 +155,7 @@ class NearDuplicateIndex:
         sketch = self._empty.copy()
         sketch.update_batch((shingles & 0xFFFFFFFF).tolist())
         candidates = cast("list[int]", self._candidates.query(sketch))
-        # Sorted, so that `max` returns the text that was added first among equally similar ones.
+        # `max` returns the first of several maxima, so after sorting the earliest text wins a tie.
         scored = [
             (_jaccard(shingles, self._shingles[index]), index) for index in sorted(candidates)
         ]
@@ -169,7 +169,7 @@ class NearDuplicateIndex:
 
 
 def _bands(similarity: float) -> tuple[int, int]:
-    """Return number and size of the LSH bands: the largest size that misses few pairs."""
+    """Return number and size of the LSH bands: the largest size that rarely misses a pair."""
     return next(
         (_PERMUTATIONS // rows, rows)
         for rows in range(_PERMUTATIONS // 2, 0, -1)

@@ -1,7 +1,7 @@
 """Runs the training loop of one process: model, optimiser and steps (paper §4.1).
 
-Seed and step number determine the rows of a batch, whatever the number of processes. The loss is
-the mean over all tokens of the batch, across processes.
+Seed and step number determine the rows of a batch, whatever the number of processes. The loss
+is the weighted mean over all tokens of the batch, across processes.
 """
 
 import math
@@ -180,7 +180,7 @@ class Trainer:
     def _mean_losses(
         self, rows: Sequence[TrainingRow], weights: Sequence[LossWeightsSettings]
     ) -> list[float]:
-        """Return the mean loss for each set of weights; 0 if no token of the rows has weight."""
+        """Return the mean loss per set of weights, or 0 for a set that gives no token weight."""
         self.model.model.eval()
         summed: list[list[float]] = []
         for group in self._micro_batches([len(row.ids) for row in rows]):
@@ -203,7 +203,7 @@ class Trainer:
         ]
 
     def _micro_batches(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Return this process's micro-batches, with empty ones if other processes have more."""
+        """Return this process's micro-batches, padded with empty ones to the longest plan."""
         plans = [
             micro_batches(lengths, process, self._group.size, self._settings.micro_batch_tokens)
             for process in range(self._group.size)
@@ -213,7 +213,7 @@ class Trainer:
 
     @property
     def _dummy_row(self) -> TrainingRow:
-        """Row to feed in an empty micro-batch, where other processes still have rows."""
+        """Row for an empty micro-batch, which this process runs while others still have rows."""
         return TrainingRow((self.model.bos_id,), bytes([TEXT]))
 
     def _save_checkpoint(self, state: TrainingState, progress: Progress) -> None:

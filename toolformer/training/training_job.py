@@ -27,8 +27,8 @@ class TrainingJob:
     """Finetuning run to start or resume. Empty rows are dropped.
 
     `steps`, `learning_rate` and `precision` override the values in `settings`. Trained weights are
-    float32 whatever the precision; the frozen weights of a LoRA run are not. Several processes use
-    the CUDA devices from number 0.
+    float32 whatever the precision; the frozen weights of a LoRA run have that precision. With
+    several processes, process n uses CUDA device n, from 0.
 
     Attributes:
         bos_token: Text of the token before every row; None uses the same token as scoring.

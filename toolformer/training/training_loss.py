@@ -1,7 +1,7 @@
 """Computes the language modelling loss of rows, and its gradient, with little memory.
 
 Logits over the whole vocabulary would dominate memory. The output layer is therefore computed and
-differentiated in chunks, each of which is freed before the next.
+differentiated in chunks of tokens, and each chunk is freed before the next one.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Trains a job in this process, or starts and supervises one process per device.
 
-The first worker puts steps into a queue, and every worker its errors. Workers end when
-`train_job` returns or this process ends, for whatever reason.
+The first worker reports its steps through a queue, and every worker reports its errors there.
+Workers end when `train_job` returns or this process ends, for whatever reason.
 """
 
 import signal
@@ -24,9 +24,9 @@ from toolformer.training.trainer import Trainer
 from toolformer.training.training_job import TrainingJob
 from toolformer.training.training_state import TrainingState
 
-# Interval at which steps are reported and ended processes are noticed.
+# Interval for polling the queue and the state of the workers.
 _POLL_SECONDS = 0.1
-# Time that the other processes have to report their errors after one has failed.
+# Time that the other workers have to report their errors after one has failed.
 _SECONDS_TO_END = 5.0
 
 
@@ -38,7 +38,7 @@ def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progres
     state = TrainingState(job.state_folder, fingerprint=job.digest)
     progress = state.load_progress()
     if progress is not None and progress.is_over(job.steps):
-        # A finished training needs no model.
+        # Skip loading the model: the training is finished.
         for step in progress.history:
             report(step)
         return progress
@@ -52,7 +52,7 @@ def train_job(job: TrainingJob, report: Callable[[StepReport], None]) -> Progres
             f"training.processes is {processes}, but there are {devices} CUDA devices. Expected at "
             f"most one process per device. Set training.processes to at most {devices}."
         )
-    # Rendezvous of the workers. A worker that starts after this process has ended cannot connect.
+    # Rendezvous of the workers. It ends with this process, so a worker that starts later fails.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     queue = get_context("spawn").SimpleQueue()
     threads = max(1, torch.get_num_threads() // processes)
@@ -88,8 +88,9 @@ def _report_messages(queue: Any, report: Callable[[StepReport], None]) -> None:
 
 
 def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> None:
-    """Run in a worker: train the job together with the other workers."""
-    # PyTorch sends SIGINT when the parent ends. Processes of a background script ignore it.
+    """Train the job together with the other workers; this function runs in each worker."""
+    # PyTorch sends SIGINT when the parent ends. Workers of a script that runs in the background
+    # would otherwise ignore this signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(threads)
     device = f"cuda:{rank}" if job.device.startswith("cuda") else job.device
@@ -99,7 +100,7 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
             state = TrainingState(job.state_folder, fingerprint=job.digest, group=group)
             sys.stderr.write(f"Process {rank + 1} of {group.size} on {device}, {job.precision}.\n")
             trainer = Trainer(job, device=device, group=group)
-            # The steps are the same in all workers.
+            # All workers compute the same steps, so only the first one reports them.
             trainer.run(state, queue.put if group.is_first else lambda _: None)
             group.wait()
     except ToolformerError as error:
@@ -109,7 +110,7 @@ def _work(rank: int, job: TrainingJob, port: int, threads: int, queue: Any) -> N
 
 
 def _error(error: ProcessException, context: ProcessContext, state: TrainingState) -> TrainingError:
-    """Return the error to raise. A process killed by a signal is reported before its victims."""
+    """Return the error to raise. A process killed by a signal is named before its victims."""
     rank, reason = error.error_index, f"failed: {error.msg.strip().splitlines()[-1]}"
     for number, process in enumerate(context.processes):
         # When one process has failed, the others are ended by SIGTERM.

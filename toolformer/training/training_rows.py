@@ -1,4 +1,4 @@
-"""Builds the rows of token ids for finetuning, truncates long texts and orders the rows."""
+"""Builds and orders the rows of token ids for finetuning; truncates long texts."""
 
 from array import array
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
 
     The row begins with the text unless that would leave out all calls. Then it is centred on the
     first call that fits: half of the remaining room is for text after the call, from which the
-    model learns what the result is good for, and half for text before it. Returns None if no call
+    model learns how to use the result, and half for text before it. Returns None if no call
     fits together with a token after it. `max_tokens` includes calls but not the
     beginning-of-sequence token.
     """
@@ -70,10 +70,10 @@ def training_row(
     context: Sequence[int] = (),
     context_kind: int = TEXT,
 ) -> TrainingRow:
-    """Return the row of a range of a text's tokens, with the calls before each of them.
+    """Return the row for a range of a text's tokens, with the calls before each token.
 
-    `tokens` may come from the same text with other calls. A row that is then too long is truncated
-    between segments.
+    The range may have been chosen for the same text with other calls. If these calls make the row
+    too long, it is truncated between segments.
     """
     ids = list(context)
     kinds = bytearray([context_kind] * len(ids))

@@ -22,10 +22,10 @@ SHARES_NGRAM = "shares_ngram"
 NEAR_DUPLICATE = "near_duplicate"
 OVER_CAP = "over_cap"
 _DIGEST_BITS = 64
-# Initial share of the documents that are cut into windows, and its growth factor. Cutting a whole
-# corpus to draw a few windows would take hours.
+# To draw plain windows, cut only this share of the documents at first, and multiply it if there are
+# too few windows. Cutting a whole corpus to draw a few windows would take hours.
 _FIRST_SHARE, _GROWTH = 1 / 64, 8
-# Number of candidate windows per wanted window. If there are fewer, the share grows.
+# Minimum number of candidate windows per wanted window. If there are fewer, the share grows.
 _CANDIDATES_PER_WINDOW = 4
 
 
@@ -98,7 +98,7 @@ class TrainingTextFilter:
         return exclusion is None
 
     def exclusion_of(self, text: AugmentedText) -> Exclusion | None:
-        """Return why a text is excluded; if it is not, remember it and return None."""
+        """Return why a text is excluded, or remember the text and return None."""
         whole = text_in_context(text.context, text.text)
         normalized = digest(" ".join(whole.split()))
         if normalized in self._seen:
@@ -171,11 +171,11 @@ def draw_plain_windows(
     seed: int,
     text_filter: TrainingTextFilter,
 ) -> tuple[list[AugmentedText], list[Exclusion]]:
-    """Draw plain windows uniformly at random, and return them and the excluded ones.
+    """Draw plain windows uniformly at random; return the windows and the exclusions.
 
     Returns fewer than `wanted` windows only if the corpus has fewer. `windows` is called with a
     predicate that accepts a share of the documents, and called again if that share was too small.
-    Development documents are never drawn from.
+    Windows of development documents are never drawn.
     """
     texts: list[AugmentedText] = []
     exclusions: list[Exclusion] = []
@@ -213,7 +213,7 @@ def draw_plain_windows(
 def is_development_document(document_id: str, development_share: float) -> bool:
     """Return whether a document belongs to the development set of a large corpus.
 
-    The digest of the document decides, so new documents do not move existing ones.
+    The digest of its id decides, so adding documents never moves existing ones between the sets.
     """
     return random_rank("development", document_id) < development_share * 2**_DIGEST_BITS
 

@@ -1,4 +1,4 @@
-"""Saves the state of a finetuning run, so that a killed run can resume, and its checkpoints.
+"""Saves checkpoints of a finetuning run, and its state, so that a killed run can resume.
 
 Weights and optimiser moments are stored as safetensors and everything else as JSON, so loading a
 state never runs code. States and checkpoints appear by atomic rename. Several processes save one
@@ -90,7 +90,7 @@ class TrainingState:
             moments["step"].fill_(progress.step)
 
     def save(self, weights: Mapping[str, Tensor], optimizer: Optimizer, progress: Progress) -> None:
-        """Save what a run needs to resume after `progress.step`; at its end, without weights."""
+        """Save what a run needs to resume after `progress.step`; `weights` is empty at its end."""
         target = self._state_after(progress.step)
         # All processes write into the same folder. The first process creates it.
         temporary = target.with_name(f".{target.name}.tmp")
@@ -207,7 +207,7 @@ def load_tensors(tensors: Mapping[str, Tensor], folder: Path, group: ProcessGrou
 @contextmanager
 def _error_of_the_process_that_failed() -> Iterator[None]:
     with warnings.catch_warnings():
-        # A single process is intended.
+        # The warning is expected, because a single process does not use torch.distributed.
         warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled")
         try:
             yield

@@ -65,7 +65,7 @@ def variant_rows(
     # Leave room for the beginning-of-sequence token.
     length = max_tokens - 1
     own_calls = calls_of_variant(texts, variant, seed=seed)
-    # The calls of the other variants only matter for the room that a context or question gets.
+    # The calls of the other variants only affect how much room a context or question gets.
     has_contexts = chats is not None or any(text.context is not None for text in texts)
     calls_by_variant = [
         calls_of_variant(texts, other, seed=seed) for other in (VARIANTS if has_contexts else ())
@@ -121,7 +121,7 @@ class _TokenisedText:
         )
 
     def room(self, tokens: range) -> int:
-        """Return the number of tokens that the longest row of any variant leaves."""
+        """Return how many tokens the longest row of any variant leaves free."""
         longest = max(len(self.row(tokens, calls).ids) for calls in self.calls_by_variant)
         return self.max_length - longest
 
@@ -129,7 +129,7 @@ class _TokenisedText:
 def _chat(
     chats: Chats, text: TextWithCalls, tokenised: _TokenisedText, kept_segments: Sequence[Segment]
 ) -> tuple[range, list[int]] | None:
-    """Return the range of tokens that are the answer and the ids of the prompt; None if no chat."""
+    """Return the answer's token range and the prompt's ids, or None if the text is no chat."""
     if text.chat_draw is None:
         return None
     tokens = kept_tokens(kept_segments, max_tokens=tokenised.max_length - chats.frame)
@@ -182,8 +182,8 @@ def _shuffled(
         shift = max(Counter(calls[number].result for number in order).values())
         for position, number in enumerate(order):
             results[number] = calls[order[(position + shift) % len(order)]].result
-    others = iter(results)
+    shuffled = iter(results)
     return [
-        tuple(replace(call, result=next(others)) for call in calls_of_text)
+        tuple(replace(call, result=next(shuffled)) for call in calls_of_text)
         for calls_of_text in calls_of_texts
     ]
