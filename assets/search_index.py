@@ -70,7 +70,7 @@ def article_passages(
                 article.title or "",
                 article.text,
                 article.url or "",
-                numbers=numbers,
+                passage_ids=numbers,
                 max_words=settings.wikipedia_index.passage_words,
             )
 

@@ -21,12 +21,13 @@ class Tool(ABC):
 
     Attributes:
         version: Changes whenever answers change: stored answers are reused while it stays the same.
-        arguments_come_from_text: Whether names and numbers in arguments come from the text, so that
-            calls with those from after the call are refused. A change needs a new `version`.
-        prompt: Few-shot prompt or its file; None for a file in `tools/prompts`.
-        sampling_version: Version of `preselect`, `parse_arguments` and `check_position`; None for
-            `version`. While it stays the same, calls are executed again but not sampled again.
-        proposals_version: Version of `proposals`; None for `version`.
+        arguments_come_from_text: Whether names and numbers in arguments come from the text. Calls
+            are then refused if the text contains them only after the call. A change needs a new
+            `version`.
+        prompt: Few-shot prompt or its file; None for the tool's file in `tools/prompts`.
+        sampling_version: Version of `preselect`, `parse_arguments` and `check_position`; None to
+            use `version`. While it stays the same, calls are executed again but not sampled again.
+        proposals_version: Version of `proposals`; None to use `version`.
         argument_schema: JSON schema of the arguments; None if a call takes one text.
         omitted_arguments: Arguments in the schema that calls cannot set.
         is_compute_bound: Whether a call takes seconds of computation. Its deadline is then ten
@@ -91,7 +92,7 @@ class Tool(ABC):
         """Raise ToolUnavailableError if something is missing, without loading anything."""
 
     def prepare(self) -> None:  # noqa: B027
-        """Load what takes longer than a deadline. Called before the first call, perhaps again."""
+        """Load whatever takes longer than a deadline; called before the first call, maybe again."""
 
     def preselect(self, document: Document) -> Preselection:  # noqa: ARG002
         """Return whether a text is worth annotating with this tool (paper, appendix A)."""
@@ -105,7 +106,7 @@ class Tool(ABC):
         """Raise CallSyntaxError if a call needs text that only appears after it."""
 
     def cache_key(self, document: Document) -> tuple[str, ...] | None:
-        """Return what answers depend on besides version and arguments; None forbids storing."""
+        """Return what answers depend on besides version and arguments; None forbids caching."""
         return (str(document.published_on or ""),)
 
 
@@ -114,7 +115,7 @@ DESCRIBED_ATTRIBUTES = (
     "makes_proposals",
     "supports_batches",
 )
-"""Names of the attributes that have the same value in every process."""
+"""Names of the attributes that have the same value in every process and may be copied."""
 
 _P = ParamSpec("_P")
 

@@ -1,4 +1,4 @@
-"""Defines the errors of the tools package: each is a `ToolError` and a fitting built-in error."""
+"""Defines the errors of the tools package; each derives from `ToolError` and a built-in one."""
 
 import re
 
@@ -76,7 +76,7 @@ class CallSyntaxError(_ReasonedError):
 class ToolCallError(_ReasonedError):
     """Error for a well-formed call without an answer, such as a division by zero.
 
-    It is only stored if the same call would fail again (`is_permanent`).
+    The failure is stored only if the same call would fail again (`is_permanent`).
     """
 
     def __init__(self, reason: str, message: str, *, is_permanent: bool = True) -> None:

@@ -9,7 +9,7 @@ from toolformer.base.regular_files import read_regular
 SAFETENSORS = "*.safetensors"
 
 _TOKENIZER_FILES = ("added_tokens.json", "special_tokens_map.json", "tokenizer*.json")
-# Files that a tokenizer is made of if there is no tokenizer.json.
+# Further files of a tokenizer that has no tokenizer.json.
 _VOCABULARY_FILES = ("*.model", "*.tiktoken", "merges.txt", "vocab.json", "vocab.txt")
 _LONGEST_TEXT = 2**28
 

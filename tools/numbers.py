@@ -12,7 +12,8 @@ from fractions import Fraction
 BLANKS = "\u00a0\u2002\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f"
 _SUPERSCRIPTS = "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
 _VULGAR = "[¼½¾⅐-⅞↉]"
-# Full-width characters, and dashes used as a minus. Offsets stay, as each maps to one character.
+# Full-width characters, and dashes used as a minus. Each maps to one character, so offsets stay
+# valid.
 _PLAIN = {0xFEE0 + code: code for code in range(0x21, 0x7F)} | dict.fromkeys(
     map(ord, "−﹣‐‑‒–"), ord("-")
 )
@@ -64,7 +65,7 @@ class NumberError(ValueError):
 
 
 def plain(text: str) -> str:
-    """Replace full-width characters and minus signs by ASCII; offsets stay."""
+    """Replace full-width characters and minus signs by ASCII, one for one: offsets stay valid."""
     return text if text.isascii() else text.translate(_PLAIN)
 
 

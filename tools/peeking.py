@@ -37,8 +37,8 @@ _SMALL = {word: value for value, word in enumerate(_ONES)} | {
     word: 20 + 10 * index for index, word in enumerate(_TENS)
 }
 _LARGE = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
-# Before a call, these words make a number known. After it, they are too common to be the source of
-# a number.
+# Words that imply a number, such as "double" for 2. Before a call they make the number known. After
+# it they are too common to count as the source of the number.
 _HINTS = (
     "half halves twice double doubles doubled both pair couple second",
     "third thirds triple triples tripled",
@@ -73,7 +73,7 @@ class _Token(NamedTuple):
 
 
 class TextWords:
-    """Index of a text's numbers and words; `known` texts, such as a title, precede it."""
+    """Index of a text's numbers and words; `known` texts, such as its title, count as before it."""
 
     def __init__(self, text: str, *known: str | None) -> None:
         # End offsets per key: of its first occurrence, its last, its last with a capital letter,
@@ -82,8 +82,8 @@ class TextWords:
         self._last: dict[_Key, int] = {}
         self._last_capital: dict[_Key, int] = {}
         self._last_name: dict[_Key, int] = {}
-        for each in known:
-            self._first.update((token.key, 0) for token in _tokens(each or ""))
+        for known_text in known:
+            self._first.update((token.key, 0) for token in _tokens(known_text or ""))
         for token in _tokens(text):
             self._first.setdefault(token.key, token.end)
             if not token.is_hint:
@@ -97,7 +97,7 @@ class TextWords:
         """Return the numbers and names in arguments that the text contains only after an offset.
 
         A capitalised word at the beginning of a sentence is a name if the arguments capitalise it
-        too. A word across the offset counts as after it.
+        too. A word that spans the offset counts as after it.
         """
         found: dict[_Key, str] = {}
         for token in _tokens(arguments):

@@ -3,11 +3,11 @@
 import datetime
 from dataclasses import dataclass
 
-# Result of a call that the tool did not answer, for instance in time. Another attempt at the call
-# would get no answer either.
+# Result of a call that the tool did not answer, for instance because of a timeout. Another
+# attempt at the call would get no answer either.
 NO_ANSWER = ""
-# Maximum numbers of characters that are kept: a tool may return a hundred megabytes. Results are
-# later cut to much less.
+# Maximum characters of an answer and of a message, since a tool may return a hundred megabytes.
+# Results are cut to far fewer later.
 LONGEST_ANSWER, LONGEST_MESSAGE = 20_000, 2_000
 
 
@@ -21,7 +21,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Text that contains a call, as far as tools may know it.
+    """Text that contains a call, with the metadata that tools may use.
 
     `published_on` is given by the source; while decoding, it is the presumed date.
     """
@@ -41,7 +41,7 @@ class ToolResult:
         result: The tool's answer, as one line without call markers; None if the call failed.
         reason: Reason for the failure in snake_case; None if there is a result.
         seconds: Duration of the call, or its equal share of a batch.
-        is_permanent: Whether the same call would have the same outcome; not after timeouts and
+        is_permanent: Whether the same call would have the same outcome; false after timeouts and
             crashes.
         message: The tool's explanation of a refusal.
     """
@@ -56,7 +56,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Preselection:
-    """Decision whether to annotate a text with a tool, with a snake_case reason in both cases."""
+    """Decision whether to annotate a text with a tool, with a snake_case reason either way."""
 
     is_selected: bool
     reason: str

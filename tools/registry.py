@@ -1,6 +1,6 @@
 """Finds and creates tools by name: built-in ones, and plugins that the settings name.
 
-Tools are registered as `module:Class`, so that listing them imports none.
+Tools are registered as `module:Class`, so listing the tools imports none of them.
 """
 
 import inspect

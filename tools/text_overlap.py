@@ -1,7 +1,7 @@
-"""Measures the overlap of a call's text with a passage or result, in sequences of eight words.
+"""Measures how much of a passage or result a text repeats, in sequences of eight words.
 
-A result that repeats sentences of the text makes them easy to predict without being useful. The
-paper's filter would keep such calls for the wrong reason.
+A result that repeats sentences of the text makes these sentences easy to predict without being
+useful. The paper's filter would keep such calls for the wrong reason.
 """
 
 import re
@@ -53,7 +53,7 @@ class LeakCheck:
 
 
 class DocumentMatcher:
-    """Index of the document of a call, for comparison with many passages."""
+    """Index of one document, for comparison with many passages."""
 
     def __init__(self, document: Document) -> None:
         self._text = document.text
@@ -61,7 +61,7 @@ class DocumentMatcher:
         self._title = normalised_title(document.title or "")
 
     def is_own_source(self, *, title: str, url: str, text: str) -> bool:
-        """Return whether the text has the passage's address or title, or repeats the passage."""
+        """Return whether the document has the passage's URL or title, or repeats its text."""
         return (
             bool(self._url and normalised_url(url) == self._url)
             or bool(self._title and normalised_title(title) == self._title)
@@ -69,7 +69,7 @@ class DocumentMatcher:
         )
 
     def overlap(self, text: str) -> float:
-        """Return the share of a passage's 8-word sequences that the text contains."""
+        """Return the share of a passage's 8-word sequences that the document contains."""
         words = _words_of(text)
         if not words:
             return 0.0

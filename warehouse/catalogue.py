@@ -35,7 +35,7 @@ DIGEST_END = len(CHECKSUM_START) + 64
 
 BODY_START = DIGEST_END + len(b'",')
 
-# A stage reads the same catalogue several times.
+# Catalogues are cached, because a stage reads the same one several times.
 _MAX_CACHED = 64
 _MAX_SUPERSEDED = 3
 
@@ -143,12 +143,12 @@ def _damaged(shard: str, error: Exception) -> DamagedPartitionError:
 
 
 def read_catalogue(folder: Path, shard: str) -> Catalogue:
-    """Return the catalogue of a shard, an empty one if there is none; see `read_file`."""
+    """Return the catalogue of a shard, or an empty one if there is none; see `read_file`."""
     return read_file(catalogue_file(folder, shard), shard) or Catalogue(shard)
 
 
 def read_file(path: str, shard: str) -> Catalogue | None:
-    """Return the catalogue in a file, None without a file; raise DamagedPartitionError."""
+    """Return the catalogue in a file, None if there is no file; raise DamagedPartitionError."""
     try:
         # Opened even if it is cached: NFS guarantees a file's newest state only after opening.
         with os.fdopen(os.open(path, os.O_RDONLY), "rb") as stream:
@@ -193,7 +193,7 @@ def _keys_in(folder: Path) -> list[str]:
 def shards_of(
     folder: Path, table_names: Collection[str], shards: Collection[str] | None = None
 ) -> list[str]:
-    """Return the catalogues that may list these tables, `all` included if a table needs it."""
+    """Return the sorted shards whose catalogues may list these tables, `all` included if needed."""
     cross_shard = [table_schema(name).is_cross_shard for name in table_names]
     if all(cross_shard):
         return [ALL]

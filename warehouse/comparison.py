@@ -1,7 +1,7 @@
 """Compares the kept calls of two homes, or of two rounds of one home.
 
-Partitions are skipped if both catalogues have the same fingerprint and the same decisions. Those
-that a build is replacing are skipped too, since their decisions belong to earlier candidates.
+Partitions are skipped if both catalogues have the same fingerprint and the same decisions, or if a
+build is replacing them: their decisions then belong to earlier candidates.
 """
 
 from collections.abc import Sequence

@@ -55,7 +55,7 @@ def open_connection(database: Path | None = None) -> "duckdb.DuckDBPyConnection"
         # Lets every DuckDB 1.x open the file.
         config["storage_compatibility_version"] = "v1.0.0"
     connection = duckdb.connect(":memory:" if database is None else str(database), config=config)
-    # Only if it is true: in Jupyter without ipywidgets DuckDB refuses to set it at all.
+    # Set only if the bar is on: in Jupyter without ipywidgets DuckDB refuses to set it at all.
     if connection.execute("select current_setting('enable_progress_bar')").fetchall() == [(True,)]:
         connection.execute("set enable_progress_bar = false")
     connection.execute(*MACROS)
@@ -63,7 +63,7 @@ def open_connection(database: Path | None = None) -> "duckdb.DuckDBPyConnection"
 
 
 def confine(connection: "duckdb.DuckDBPyConnection", *folders: Path) -> None:
-    """Deny files outside the folders, the network and changes of settings, irrevocably.
+    """Irrevocably deny files outside the folders, the network and changes of settings.
 
     A statement can still write to the folders, so check the kind of a user's statement first.
     """

@@ -1,7 +1,8 @@
 """Counts the rows of a partition when it is written; its shard's catalogue stores the counts.
 
-Statistics therefore read catalogues and no rows. Each file in `counts/` counts the rows of one
-table. In `warehouse.duckdb` a view of the same name reads the stored counts (`relations.py`).
+Statistics are therefore computed from catalogues without reading rows. Each file in `counts/`
+counts the rows of one table. In `warehouse.duckdb` a view of the same name reads the stored counts
+(`relations.py`).
 """
 
 import functools
@@ -35,7 +36,7 @@ COUNTS = {
 @functools.cache
 def counts_version() -> str:
     """Return a digest of the SQL of all counts; counts with another digest are stale."""
-    # Only the text of comments is removed: the digest depends on the number of comment lines.
+    # Only the text of comments is removed, so the digest still depends on their number of lines.
     texts = {name: _COMMENT.sub("", text) for name, text in sql_texts("counts").items()}
     return hex_digest(json.dumps(texts), size=8)
 

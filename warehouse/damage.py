@@ -9,7 +9,7 @@ from pathlib import Path
 from warehouse.catalogue import Entry
 from warehouse.errors import DamagedPartitionError
 
-# By path. Published files never change, so one comparison is enough.
+# Results by path. Published files never change, so one comparison is enough.
 _verified: set[str] = set()
 _damaged: dict[str, DamagedPartitionError] = {}
 
@@ -45,7 +45,7 @@ def verify(folder: Path, shard: str, entry: Entry) -> None:
 
 
 def find_problem(path: Path, entry: Entry) -> str | None:
-    """Return what is wrong with the file of a partition, None if nothing is."""
+    """Return a clause that says what is wrong with a partition's file; None if nothing is."""
     try:
         return None if file_sha256(path) == entry.sha256 else _DAMAGED
     except FileNotFoundError:

@@ -5,7 +5,7 @@
     <table>/shard=<shard>/<partition>-<version>.parquet    rows; never changed
 
 The version is a random name. A file that is being written ends in `.tmp`. Files without rows under
-`shard=none` let `warehouse.duckdb` have views of tables without rows.
+`shard=none` give the views of `warehouse.duckdb` their columns if a table has no rows.
 """
 
 import functools
@@ -49,7 +49,7 @@ def file_path(table: str, shard: str, name: str, version: str) -> str:
 
 
 def catalogue_file(folder: Path, shard: str, *, is_retired: bool = False) -> str:
-    """Return the path of a shard's catalogue as text: a `Path` takes as long as a read."""
+    """Return the path of a catalogue as text, since making a `Path` takes as long as a read."""
     subfolder = f"{CATALOGUE_FOLDER}/{RETIRED}" if is_retired else CATALOGUE_FOLDER
     return f"{folder}/{subfolder}/{shard}.json"
 

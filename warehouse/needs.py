@@ -1,4 +1,4 @@
-"""Finds out which rows of tables, entries of catalogues and views a statement reads."""
+"""Determines which tables' rows, catalogue entries and views a statement reads."""
 
 import functools
 from collections.abc import Collection
@@ -33,7 +33,7 @@ _SYNTAX = """
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a statement reads.
+    """Tables, catalogue entries and views that a statement reads.
 
     Attributes:
         rows: Tables whose rows are read.
@@ -68,8 +68,8 @@ def counts_only_needs() -> Needs:
 
 def needs_of(sql: str) -> Needs:
     """Return what a statement reads, directly or through views."""
-    # Everything, if a statement reads DuckDB's own catalogue, names relations in strings (`from
-    # query('…')`), or names an unknown relation: DuckDB then suggests a similar name.
+    # A statement needs everything if it reads DuckDB's own catalogue, names relations in strings
+    # (`from query('…')`), or names an unknown relation, so that DuckDB can suggest a similar name.
     nodes, names = parsed(sql)
     known = names <= _VIEWS | tables().keys()
     return _needs_of_names(names) if nodes and known else everything()
@@ -77,7 +77,7 @@ def needs_of(sql: str) -> Needs:
 
 @functools.lru_cache(maxsize=1024)
 def parsed(sql: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return kinds of queries (`SELECT_NODE`, …) and relations, both empty if not a select."""
+    """Return kinds of queries (`SELECT_NODE`, …) and relations; both are empty if not a select."""
     with temporary_tables() as connection:
         [(types, names, ctes)] = connection.execute(_SYNTAX, {"sql": sql}).fetchall()
     # A `with` clause may have the name of a table that it reads.

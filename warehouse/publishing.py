@@ -23,7 +23,7 @@ from warehouse.partitions import storage_error, storing
 from warehouse.schema import tables
 
 Locks = Callable[[str], BaseFileLock]
-"""Returns the lock of a name, exclusive among all processes on all machines."""
+"""Function that returns the lock of a name, exclusive among all processes on all machines."""
 
 # Superseded files stay on disk this long for queries that still read them. A new file that is not
 # published by then is removed too, and its publication fails.
@@ -48,7 +48,7 @@ class Publisher:
     def publish(self, made: Mapping[str, Sequence[Entry]]) -> None:
         """Publish entries whose files were written, atomically per shard.
 
-        If one shard fails with a StorageError, others may have been published.
+        If one shard fails with a StorageError, other shards may have been published.
         """
         in_parallel(lambda shard: self._publish(shard, made[shard]), made)
 
@@ -90,9 +90,9 @@ class Publisher:
                 os.utime(self._folder / relative)
 
     def _current(self, shard: str) -> tuple[Path, Catalogue]:
-        """Return path and content of a shard's catalogue, retired or not; empty if it is damaged.
+        """Return path and content of a shard's catalogue, retired or not; empty if damaged.
 
-        An unreadable catalogue may be intact. It is not replaced, and StorageError is raised.
+        An unreadable catalogue may be intact, so it is not replaced and StorageError is raised.
         """
         path = active = catalogue_file(self._folder, shard)
         try:
@@ -161,7 +161,7 @@ class Publisher:
             with suppress(DamagedPartitionError):
                 if shard in shards:
                     with self._lock(shard):
-                        # Without a catalogue keep all files: a backup of it may be restored.
+                        # Without a catalogue all files stay, since a backup of it may be restored.
                         if catalogue := read_file(catalogue_file(self._folder, shard), shard):
                             self._remove_unnamed(catalogue, tables())
                 else:
@@ -182,8 +182,8 @@ class Publisher:
     def _remove_old(self, paths: Iterable[str]) -> None:
         limit = None
         for path in map(self._folder.joinpath, paths):
-            # A publication must not fail because a file is missing, a folder, another user's, or
-            # open on NFS.
+            # A publication must not fail because an old file is missing, is a folder, belongs to
+            # another user or is open on NFS.
             with suppress(OSError):
                 changed = path.stat().st_mtime
                 # Clocks of machines differ, so the clock of the file system decides.

@@ -1,8 +1,8 @@
 """Runs select statements over the views.
 
 The versions of all partitions are chosen before the statement runs, so it reads a snapshot. Only a
-single select statement is accepted, and the connection reads no file outside the warehouse and no
-network.
+single select statement is accepted, and the connection can read neither files outside the warehouse
+nor the network.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +45,7 @@ def run_query(
 
     Numbers, booleans, lists and structs keep their types; all other values, such as dates, become
     DuckDB's text. `fetch` reads the rows, and is called again if files were replaced meanwhile.
-    `verifies_digests` checks the digests of all files first, which reads each file whole.
+    `verifies_digests` checks the digests of all files first, which reads every file completely.
 
     Raises:
         QueryError: The statement is not a single select, or DuckDB refused it.
@@ -120,8 +120,8 @@ def stream_query(
 ) -> Iterator["pa.RecordBatchReader"]:
     """Run a query of the project and yield its rows as a stream, for results larger than memory.
 
-    It raises the errors of `run_query` but makes one attempt: the caller may have used the first
-    rows by the time that partitions are replaced.
+    It raises the errors of `run_query` but makes only one attempt, because the caller may already
+    have used rows when partitions are replaced.
     """
     import duckdb
     import pyarrow as pa
@@ -159,9 +159,9 @@ def _selection(
     relation = connection.sql(_without_semicolons(sql), params=dict(parameters or {}))
     names = relation.columns
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        duplicate = next(name for name in names if names.count(name) > 1)
         raise QueryError(
-            f"The result has two columns named '{twice}'. Expected distinct names. Give one of "
+            f"The result has two columns named '{duplicate}'. Expected distinct names. Give one of "
             "them another name with `as`."
         )
     # Polars cannot represent every date, time, interval and wide number.
@@ -185,7 +185,7 @@ def frame_of(relation: "duckdb.DuckDBPyRelation") -> "pl.DataFrame":
 
 
 def _without_semicolons(sql: str) -> str:
-    # A semicolon would end the subquery that the statement becomes, even before a comment.
+    # The statement becomes a subquery, which a semicolon would end, even one before a comment.
     import duckdb
 
     text = bytearray(sql.encode())

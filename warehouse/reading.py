@@ -84,7 +84,7 @@ class Reader:
         return Files(rows, published)
 
     def published(self, needs: Needs) -> Iterator[tuple[str, Entry]]:
-        """Yield `Files.published` of `choose` with one catalogue in memory at a time."""
+        """Yield the `published` entries of `choose`, with one catalogue in memory at a time."""
         for catalogue in self.catalogues(needs.published):
             yield from self._published(catalogue, needs)
 
@@ -105,7 +105,7 @@ class Reader:
                 yield found
 
     def verified(self, files: Files) -> Files:
-        """Compare the files with their digests and return them without skipped ones."""
+        """Compare files with their digests and return those that were not skipped as damaged."""
         intact = {
             table: [each for each in entries if self._unless_damaged(self._verified, *each)]
             for table, entries in files.rows.items()

@@ -134,14 +134,14 @@ def _home_macros(folder: Path, database_file: Path) -> tuple[str, ...]:
         f"""create macro is_own_home() as (
             select case when count(*) = 1 and (
                 is_beside_home() or max(path) = {sql_literal(str(database_file))}
-            ) then true else error({sql_literal(_foreign(database_file))}) end
+            ) then true else error({sql_literal(_wrong_home_message(database_file))}) end
             from duckdb_databases()
             where parse_filename(path) = {sql_literal(database_file.name)}
         )""",
     )
 
 
-def _foreign(database_file: Path) -> str:
+def _wrong_home_message(database_file: Path) -> str:
     return (
         f"The views of this database read the home of '{database_file}', but the database is "
         "another file, or two homes are open. Expected one home, opened and not attached. Open "
@@ -150,7 +150,7 @@ def _foreign(database_file: Path) -> str:
 
 
 def glob_source(schema: TableSchema, folder: Path) -> str:
-    """Return the SQL that reads the partitions of a table that are current when it is run.
+    """Return SQL that reads those partitions of a table that are current when the SQL runs.
 
     DuckDB lists the folder once for each pattern, in join order, and reads the catalogues last. The
     newest version that the first list contains is read. The second list contains it too, since
@@ -175,7 +175,7 @@ def glob_source(schema: TableSchema, folder: Path) -> str:
 
 
 def published_source(folder: Path) -> str:
-    """Return the SQL that reads the catalogues that are current when it is run.
+    """Return SQL that reads the catalogues that are current when the SQL runs.
 
     Column `versions` lists versions with files, newest first. Damaged catalogues yield no rows.
     """

@@ -61,7 +61,7 @@ class TableSchema:
 @functools.cache
 def sql_texts(folder: str = "") -> dict[str, str]:
     """Return the text of the SQL files in a folder of this package, such as `views`, by name."""
-    # `importlib.resources` could find the folder `warehouse` of a home on the Python path.
+    # `importlib.resources` might find a home's folder `warehouse` on the Python path instead.
     files = sorted((Path(__file__).parent / folder).glob("*.sql"))
     return {file.stem: file.read_text(encoding="utf-8") for file in files}
 

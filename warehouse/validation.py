@@ -1,7 +1,7 @@
-"""Checks a frame before it is written for what the constraints of `schema.sql` cannot catch.
+"""Checks frames for mistakes that the constraints of `schema.sql` cannot catch.
 
-DuckDB fills missing columns, casts and rounds without an error, and does not know the path that the
-rows are written to.
+They are checked before they are written: DuckDB fills missing columns, casts and rounds without an
+error, and does not know the path that the rows are written to.
 """
 
 from collections.abc import Collection

@@ -70,10 +70,10 @@ class Warehouse:
         return self._with_reader(replace(self.reader, skips_damaged=True))
 
     def snapshot(self, *, has_bounded_cache: bool = False) -> "Warehouse":
-        """Return the warehouse with its present shards, each frozen when first read.
+        """Return the warehouse limited to its current shards, each frozen when first read.
 
         Queries more than ten minutes later may fail, since superseded files are removed by then.
-        `has_bounded_cache` keeps only the last catalogues, for callers that go shard by shard.
+        `has_bounded_cache` keeps only the last 16 catalogues, for callers that go shard by shard.
         """
         size = _CATALOGUES_OF_BOUNDED_SNAPSHOT if has_bounded_cache else None
         catalogue = functools.lru_cache(maxsize=size)(self.reader.catalogue)
@@ -120,7 +120,7 @@ class Warehouse:
     ) -> None:
         """Replace partitions with the rows of frames, atomically per shard.
 
-        `made` has rows and metadata by table and partition name. A frame has the rows of one or
+        `made` maps table and partition name to rows and metadata. A frame has the rows of one or
         more shards in the order to store; columns are matched by name. Metadata is given by shard
         (`all` if the table is not cut by shard). If a row breaks a constraint,
         PartitionValidationError is raised and nothing is replaced.
@@ -151,7 +151,7 @@ class Warehouse:
     ) -> tuple[str, dict[str, str]] | None:
         """Return version and metadata of a partition.
 
-        None if it does not exist, or if its file or another one of the same publication is missing.
+        None if the partition does not exist, or if any file of its publication is missing.
         """
         catalogue = self.reader.catalogue(shard)
         entry = catalogue.partitions.get((table, partition_name))
@@ -287,7 +287,8 @@ class Warehouse:
     def best_examples(self, of: Iterable[tuple[int, str]], *, per_tool: int) -> "pl.DataFrame":
         """Return the most helpful kept calls per pair of round and tool, at most ten each.
 
-        The smaller of loss reduction and contrast ranks them. Columns: `kept_calls_in_text.sql`.
+        Calls are ranked by the smaller of loss reduction and contrast. Columns are those of
+        `kept_calls_in_text.sql`.
         """
         pairs = list(of)
         best = self.ask(

@@ -51,7 +51,7 @@ class TextEncoder:
         """Return vectors of texts: float32, shape `(texts, dimension)`.
 
         Their last digits depend on how texts are batched. Raise ToolUnavailableError if the encoder
-        cannot be loaded, and ToolDiedError if memory does not hold it and a batch.
+        cannot be loaded, and ToolDiedError if memory cannot hold the encoder and a batch.
         """
         with out_of_memory_as(
             ToolDiedError,

@@ -1,9 +1,9 @@
 """Ranks passages by BM25 and dense vectors together.
 
-    BM25 score, divided by the best passage's   +   cosine of question and passage
+    BM25 score / best BM25 score   +   cosine of question and passage
 
-The first passages of both rankings are ranked together; the BM25 score of a passage that BM25 did
-not find is 0. FAISS is imported and the encoder loaded at the first question.
+The top passages of both rankings are ranked again by this sum. A passage that BM25 did not find has
+the BM25 score 0. FAISS and the encoder are loaded at the first question.
 """
 
 import threading
@@ -25,13 +25,13 @@ _BUILD_REMEDY = (
 )
 # Minimum number of passages taken from each ranking.
 _CANDIDATES = 100
-# The reader finds a passage e times as probable as another whose score is lower by this number. It
-# was chosen on one half of three sets of questions, see docs/measurements.md.
+# A passage is e times as probable to the reader as one whose score is lower by this number. The
+# value was chosen on one half of three question sets; see docs/measurements.md.
 _TEMPERATURE = 0.2
 
 
 class PassageVectors:
-    """Vectors of one passage index; threads take turns. `device` is called at first use."""
+    """Dense vectors of one passage index. Thread-safe. `device` is called at first use."""
 
     def __init__(self, directory: Path, *, device: Callable[[], str]) -> None:
         self.directory = directory
@@ -51,9 +51,9 @@ class PassageVectors:
     def nearest(
         self, question: str, depth: int, further: Sequence[str], *, wikipedia_index: str
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return a question's vector, and vectors by id of its nearest passages and of `further`.
+        """Return a question's vector, and by id those of its nearest passages and of `further`.
 
-        Nearest passages have the largest inner products; a question without tokens has none.
+        The nearest passages have the largest inner products; a question without tokens has none.
         Vectors of a compressed index are approximate. Raise ToolUnavailableError unless the vectors
         belong to the passages of `wikipedia_index`, a fingerprint.
         """
@@ -66,9 +66,10 @@ class PassageVectors:
             if queries.any():
                 _, rows = index.search(queries, min(depth, index.ntotal))
                 nearest = [str(row) for row in rows[0] if row >= 0]
-            names = [*dict.fromkeys([*nearest, *further])]
-            vectors = index.reconstruct_batch(np.array(names, np.int64)) if names else []
-        return queries[0], dict(zip(names, vectors, strict=True))
+            passage_ids = [*dict.fromkeys([*nearest, *further])]
+            ids = np.array(passage_ids, np.int64)
+            vectors = index.reconstruct_batch(ids) if passage_ids else []
+        return queries[0], dict(zip(passage_ids, vectors, strict=True))
 
     def _information(self) -> dict[str, Any]:
         information = index_information(self.directory)
@@ -131,9 +132,14 @@ class HybridRetriever:
             sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:depth]
             for scores in self._score(queries, max(_CANDIDATES, depth))
         ]
-        passages = self._ranker.passages({name for ranking in rankings for name, _ in ranking})
+        passages = self._ranker.passages(
+            {passage_id for ranking in rankings for passage_id, _ in ranking}
+        )
         return [
-            [RankedPassage(passages[name], score / _TEMPERATURE) for name, score in ranking]
+            [
+                RankedPassage(passages[passage_id], score / _TEMPERATURE)
+                for passage_id, score in ranking
+            ]
             for ranking in rankings
         ]
 
@@ -147,8 +153,8 @@ class HybridRetriever:
             )
             scores.append(
                 {
-                    name: lexical.get(name, 0.0) + _cosine(query_vector, vector)
-                    for name, vector in vectors.items()
+                    passage_id: lexical.get(passage_id, 0.0) + _cosine(query_vector, vector)
+                    for passage_id, vector in vectors.items()
                 }
             )
         return scores

@@ -1,4 +1,4 @@
-"""Manages folders of indexes: each is described by `index.json`, and complete or absent."""
+"""Manages index folders: each is complete, with a describing `index.json`, or absent."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ def write_information(folder: Path, information: Mapping[str, Any]) -> None:
 
 @contextmanager
 def exclusive_build(directory: Path, *, fingerprint: str) -> Iterator[Path | None]:
-    """Build an index while no other process does, under a lock file next to `directory`.
+    """Hold the lock file next to `directory`, so that only one process builds the index.
 
     Yield an empty folder, which replaces an earlier index if the block raises no error. Yield None
     if there is nothing to do: another process has just built this index.

@@ -2,8 +2,8 @@
 
     passages -> encoder -> vectors in one temporary file -> FAISS index
 
-The row of a vector is the id of its passage, whose text is in the Wikipedia index. The index folder
-appears complete, by renaming; a build that is killed starts over.
+The row of a vector is the id of its passage, whose text is in the Wikipedia index. The finished
+folder is renamed into place, so an index is complete or absent; a killed build starts over.
 """
 
 import importlib.metadata
@@ -33,7 +33,7 @@ PassageEncoder: TypeAlias = TextEncoder | WordVectors
 
 
 def open_encoder(settings: Mapping[str, Any], device: Callable[[], str]) -> PassageEncoder:
-    """Open the encoder that settings, or the `index.json` of a passage index, name."""
+    """Open the encoder that is named in settings or in the `index.json` of a passage index."""
     if settings["encoder"] == WORDLLAMA:
         return WordVectors()
     return TextEncoder(
@@ -54,10 +54,10 @@ def build_passage_index(
     index_factory: str = FLAT,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index under `exclusive_build`; the ids of passages are running numbers.
+    """Build the index under `exclusive_build`; passage ids must be row indices.
 
     `wikipedia_index` is the fingerprint of the index with the same passages. Raise IndexBuildError
-    if there are no passages, or FAISS cannot build an index `index_factory` of them.
+    if there are no passages, or if FAISS cannot build the index that `index_factory` describes.
     """
     import faiss
 
@@ -66,7 +66,7 @@ def build_passage_index(
         if folder is None:
             return
         started = time.perf_counter()
-        # Read first, since another encoder may take its path while the vectors are computed.
+        # Read before encoding, because the encoder's files may be replaced meanwhile.
         identity = encoder.identity
         with _faiss_errors(index_factory):
             # A wrong index_factory fails here, before hours of encoding.

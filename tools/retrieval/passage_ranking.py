@@ -46,7 +46,7 @@ class PassageRanker:
     Args:
         directory: Folder written by `build_index`, or an index made by Pyserini that stores texts,
             as `raw` JSON or in fields; see `read_passage`.
-        temperature: A passage is e times as probable as another whose BM25 score is lower by this.
+        temperature: Difference in BM25 score that makes a passage e times as probable.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PassageRanker:
         information = index_information(self.directory)
         if information is not None:
             return information["fingerprint"]
-        # An index made elsewhere: its commit file names every segment by a random id.
+        # The commit file identifies an index made elsewhere: it names each segment by a random id.
         commits = sorted(self.directory.glob("segments_*"), key=lambda path: (len(path.name), path))
         if not commits:
             return NO_INDEX
@@ -208,7 +208,7 @@ def _java_list(texts: Iterable[str]) -> Any:
 
 
 def _query_text(query: str) -> str:
-    """Make a query safe for pyjnius, which damages characters above U+FFFF and surrogates."""
+    """Replace what pyjnius corrupts by spaces: characters above U+FFFF and surrogates."""
     return single_line("".join(char if char <= "\uffff" else " " for char in query))
 
 

@@ -1,10 +1,11 @@
 """Implements tools that answer from passages, in three steps.
 
-    look up    query                        -> ranked passages    the same for every document
-    select     query, passages, document    -> other passages     without the document's own
-    read       query, passages              -> answer
+    rank      query                        -> ranked passages
+    select    query, passages, document    -> passages that are not the document's own
+    read      query, passages              -> answer
 
-The first and the last step may be expensive; the second is repeated for each document.
+Ranking and reading may be expensive, so equal inputs are ranked and read only once. The selection
+is repeated for each document.
 """
 
 from abc import abstractmethod
@@ -31,14 +32,14 @@ class Retriever(Protocol):
         ...
 
     def check_available(self) -> None:
-        """Raise ToolUnavailableError if it cannot run, by checking files only."""
+        """Raise ToolUnavailableError if the retriever cannot run; only checks files."""
         ...
 
     def rank(self, queries: Sequence[str], depth: int) -> list[list[RankedPassage]]:
         """Rank at most `depth` passages per query, best first.
 
-        Scores are log-probabilities up to a constant per ranking, by which a reader weighs
-        passages. A ranking only depends on its own query.
+        Scores are log-probabilities up to an additive constant per ranking. Readers weigh passages
+        by them. A ranking depends only on its own query.
         """
         ...
 
@@ -59,7 +60,7 @@ class Reader(Protocol):
     def prepare(self) -> None: ...
 
     def read(self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]) -> list[Answer | None]:
-        """Answer each question from its own passages, at least one; None if they hold no answer."""
+        """Answer each question from its own passages (at least one); None without an answer."""
         ...
 
 
@@ -67,8 +68,8 @@ class RetrievalTool(Tool):
     """Base class for the three steps above. Subclasses set the attributes and implement `read`.
 
     Attributes:
-        depths: Numbers of passages to rank, each used if all passages so far are the document's
-            own.
+        depths: Increasing numbers of passages to rank. The next one is used if all ranked passages
+            are the document's own.
         passages: Maximum number of passages to read.
     """
 
@@ -94,10 +95,10 @@ class RetrievalTool(Tool):
     def read(
         self, requests: Sequence[tuple[str, Sequence[RankedPassage]]]
     ) -> list[str | ToolCallError]:
-        """Answer queries from passages, at least one each."""
+        """Answer each query from its passages, of which there is at least one."""
 
     def compared_texts(self, query: str, passage: Passage) -> Sequence[str]:  # noqa: ARG002
-        """Return texts of a passage that make it the document's own if the document repeats one."""
+        """Return texts to compare: a passage is the document's own if the document repeats one."""
         return (passage.text,)
 
     def call(self, arguments: str, document: Document) -> str:
@@ -107,13 +108,15 @@ class RetrievalTool(Tool):
         return answer
 
     def call_batch(self, requests: Sequence[tuple[str, Document]]) -> list[str | ToolCallError]:
-        """Take queries through the three steps; each step does equal work once."""
+        """Answer queries in the three steps; each step processes equal inputs once."""
         with self._named_errors():
             chosen = self._eligible_passages(requests)
-            readings = [(query, found) for (query, _), found in zip(requests, chosen, strict=True)]
+            readings = [
+                (query, ranked) for (query, _), ranked in zip(requests, chosen, strict=True)
+            ]
             distinct = list(dict.fromkeys(reading for reading in readings if reading[1]))
             answers = dict(zip(distinct, self.read(distinct), strict=True))
-        return [answers.get(each, ToolCallError("no_result", "")) for each in readings]
+        return [answers.get(reading, ToolCallError("no_result", "")) for reading in readings]
 
     def check_available(self) -> None:
         with self._named_errors():
@@ -125,22 +128,24 @@ class RetrievalTool(Tool):
         """Return per request the best passages that are neither source nor copy of its document."""
         chosen: list[tuple[RankedPassage, ...]] = [() for _ in requests]
         indices: Sequence[int] = range(len(requests))
-        # If the best passages are all the document's own, others may be further down the ranking.
+        # If the best passages are all the document's own, other passages may follow further down.
         for depth in self.depths:
             queries = list(dict.fromkeys(requests[index][0] for index in indices))
-            ranked = self.retriever.rank(queries, depth) if queries else []
-            found = dict(zip(queries, ranked, strict=True))
+            rankings = self.retriever.rank(queries, depth) if queries else []
+            ranking_of = dict(zip(queries, rankings, strict=True))
             for index in indices:
                 query, document = requests[index]
-                eligible = self._eligible(query, found[query], DocumentMatcher(document))
+                eligible = self._eligible(query, ranking_of[query], DocumentMatcher(document))
                 chosen[index] = tuple(islice(eligible, self.passages))
-            indices = [each for each in indices if found[requests[each][0]] and not chosen[each]]
+            indices = [
+                index for index in indices if ranking_of[requests[index][0]] and not chosen[index]
+            ]
         return chosen
 
     def _eligible(
-        self, query: str, found: Sequence[RankedPassage], matcher: DocumentMatcher
+        self, query: str, ranking: Sequence[RankedPassage], matcher: DocumentMatcher
     ) -> Iterator[RankedPassage]:
-        for ranked in found:
+        for ranked in ranking:
             passage = ranked.passage
             if not any(
                 matcher.is_own_source(title=passage.title, url=passage.url, text=text)
@@ -150,12 +155,12 @@ class RetrievalTool(Tool):
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Name this tool in ToolUnavailableError, as retriever and reader may name another."""
+        """Name this tool in ToolUnavailableError; retriever or reader may name another tool."""
         try:
             yield
         except ToolUnavailableError as error:
             raise ToolUnavailableError(self.name, error.reason, error.remedy) from error
 
     def cache_key(self, document: Document) -> tuple[str, ...]:
-        """Return a digest of text, title and address, as a text does not answer its own calls."""
+        """Return a digest of text, title and URL, by which a document's own passages are found."""
         return (hex_digest(document.title or "", document.url or "", document.text),)

@@ -1,7 +1,7 @@
 """Splits passages into sentences, and selects those that share most words with a query.
 
 The rules are made for English and scripts with a space after a sentence. In doubt, two sentences
-stay one.
+are not separated.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 from toolformer.base.constants import FUNCTION_WORDS
 
 # Quotes and brackets after a full stop belong to the sentence that they close. Passages are cut by
-# this pattern too, so a change of it changes the index.
+# this pattern too, so changing it changes the index.
 SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+")
 
 # Abbreviations before names and numbers, and at the end of names.
@@ -22,7 +22,7 @@ _ABBREVIATIONS = (
 _SHORTENED = re.compile(rf"\b(?:[^\W\d_]|{'|'.join(_ABBREVIATIONS.split())})\.$", re.IGNORECASE)
 _NEXT_WORD = re.compile(r"\W*(\w+)(\.?)")
 _WORD = re.compile(r"\w+")
-# Including the endings of words such as "it's" and "don't".
+# "s" and "t" are what remains after the apostrophe of words such as "it's" and "don't".
 _NOT_COUNTED = FUNCTION_WORDS | {"s", "t"}
 
 
@@ -39,7 +39,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def best_sentences(text: str, query: str, max_sentences: int) -> str:
-    """Keep the sentences with most distinct content words of a query; in ties, the earlier."""
+    """Return the sentences with most distinct content words of a query; the earlier win ties."""
     sentences = split_sentences(text)
     wanted = _content_words(query)
     shared = [len(wanted & _content_words(sentence)) for sentence in sentences]

@@ -26,7 +26,8 @@ def build_index(
 ) -> None:
     """Build the index under `exclusive_build`; the ids of passages must be unique (not checked).
 
-    `fingerprint` identifies passages and settings, since index files differ between runs.
+    `fingerprint` identifies passages and settings. A digest of the index files could not, because
+    the files differ between runs.
     """
     directory = Path(directory).absolute()
     jar = pyserini_jar()
@@ -58,7 +59,7 @@ def _write_lucene_files(
     language: Language,
     progress: Callable[[int], None] | None,
 ) -> int:
-    """Index the passages into `folder`; return their number."""
+    """Index passages into `folder` and return the number of passages."""
     from jnius import JavaException, autoclass  # pyright: ignore[reportAttributeAccessIssue]
 
     arguments = ["-index", str(folder), "-generator", "DefaultLuceneDocumentGenerator"]

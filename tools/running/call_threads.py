@@ -48,7 +48,7 @@ class _CallThread:
             # First mark the thread as idle, so that the next call finds it.
             _idle_threads.append(self)
             answers.put(answer)
-            # Frees the objects of this call before the next one.
+            # Free the objects of this call now rather than at the next call.
             del action, answers, answer
 
 

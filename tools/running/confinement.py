@@ -1,4 +1,4 @@
-"""Confines the process of a tool from outside before any code of the tool is imported."""
+"""Confines the process of a plugin before any of the plugin's code is imported."""
 
 import ctypes
 import os
@@ -32,7 +32,7 @@ def confine(memory_bytes: int, environment: Sequence[str], network: str) -> None
     """Restrict this process.
 
     Args:
-        memory_bytes: Largest memory that the process, and each of its children, may map.
+        memory_bytes: Maximum memory that the process and each of its children may map.
         environment: Names of variables to keep, in addition to the usual ones.
         network: `open`, `none` (a namespace without devices), or `refused` to Python code.
     """

@@ -88,7 +88,7 @@ class Trial:
 
     def reads_what_models_write(self) -> str:
         """Check that arguments are refused, or have a normal form that parses to itself."""
-        taken = 0
+        num_accepted = 0
         for call, read in self._read.items():
             if isinstance(read, CallSyntaxError) and read.reason != "parse_error":
                 continue
@@ -96,8 +96,8 @@ class Trial:
             _expect(what, cause, str, "one line of text, or a CallSyntaxError, in time")
             again = self._parse(f"{self.name}({read})")
             _expect_same(what, read, again, "read again", "the same")
-            taken += 1
-        return f"{taken} of {len(self._read)} accepted as calls"
+            num_accepted += 1
+        return f"{num_accepted} of {len(self._read)} accepted as calls"
 
     def takes_any_text(self) -> str:
         """Check selection and proposals on any text; proposed positions must lie in the text."""
@@ -142,11 +142,8 @@ class Trial:
 
     def version_covers_settings(self) -> str:
         """Check that tools with different settings have different versions or equal answers."""
-        version, named = self.tool.version, 0
-        again, expected = (
-            self.create(self.settings).version,
-            "a version that depends only on the settings",
-        )
+        version, num_covered = self.tool.version, 0
+        again, expected = self.create(self.settings).version, "one that follows from the settings"
         _expect_same("`version`", version, again, "for another instance", expected)
         for setting, parameter in inspect.signature(type(self.tool)).parameters.items():
             value = self.settings.get(setting, parameter.default)
@@ -157,11 +154,11 @@ class Trial:
             # The setting may not allow this value, and a tool instance takes no settings.
             with suppress(ToolError):
                 tool = self.create({**self.settings, setting: other})
-                named += tool.version != version
+                num_covered += tool.version != version
                 if tool.version == version:
                     expected = f"a different version if {setting} differs"
                     self._compare(tool, f"with another {setting}", expected)
-        return f"{named} settings with numbers or booleans change it"
+        return f"{num_covered} settings with numbers or booleans change it"
 
     @cached_property
     def _shown(self) -> list[_Request]:

@@ -36,11 +36,11 @@ WHOLE_TOOL_ERRORS = (ToolDiedError, ToolUnavailableError)
 MAX_FAILURES_IN_A_ROW = 20
 # Reason of calls that were not made; the next build makes them.
 GIVEN_UP = "given_up"
-# A batch gets the sum of its calls' deadlines, up to this many. Otherwise a batch that hangs would
-# block a run for as long as hundreds of calls.
+# A batch gets the sum of its calls' deadlines, but at most this many deadlines. Otherwise a batch
+# that hangs would block a run for as long as hundreds of calls.
 MAX_DEADLINES_PER_BATCH = 20
-# A call that computes for seconds in this process may take this many deadlines. Otherwise the load
-# of the machine would decide whether it has an answer.
+# A call of a compute-bound tool may take this many deadlines. Otherwise the load of the machine
+# would decide whether the call has an answer.
 COMPUTE_DEADLINE_FACTOR = 10
 
 
@@ -67,7 +67,7 @@ _NOT_MADE = ToolResult(None, GIVEN_UP, 0.0, is_permanent=False)
 class Calls:
     """Makes the calls of one tool and turns failures into reasons. Not thread-safe.
 
-    `failures` counts consecutive calls without an answer by tool, and is updated.
+    `failures` counts consecutive unanswered calls per tool; it is updated in place.
     """
 
     def __init__(self, tool: Tool, *, limits: Limits, failures: Counter[str] | None = None) -> None:
@@ -81,8 +81,8 @@ class Calls:
         self._reported: set[object] = set()
         self._retrying = Retrying(
             stop=stop_after_attempt(limits.attempts),
-            # Without jitter, which is not needed for one call at a time and would draw from the
-            # global `random`, even in abandoned threads.
+            # No jitter: one call at a time does not need it, and it would draw from the global
+            # `random`, even in abandoned threads.
             wait=wait_exponential(multiplier=0.1, max=5.0),
             retry=retry_if_exception_type(ConnectionError),
             reraise=True,
@@ -95,7 +95,7 @@ class Calls:
         repeated call by call. After 20 consecutive calls without an answer (timeout, network error
         or ended process) the remaining calls are not made.
 
-        The reason of a failure is the tool's own as a word, or `timeout`, `transient_error`,
+        The reason of a failure is the tool's own in snake_case, or `timeout`, `transient_error`,
         `given_up`, or `tool_error` for an exception that the tool should not raise. Errors in
         WHOLE_TOOL_ERRORS are raised.
         """

@@ -36,10 +36,10 @@ def execute_calls(
     errors.
 
     Args:
-        cache: Outcomes of earlier calls; receives the new ones. Equal calls are then made once.
-            None makes every call.
-        progress: Called first and after each batch with the number of calls made and to make,
-            without cached ones.
+        cache: Outcomes of earlier calls, to which new outcomes are added. Equal calls are made only
+            once. If it is None, every call is made.
+        progress: Called at the start and after each batch with the numbers of calls made and to
+            make. Cached calls are not counted.
         failures: See `Calls`; pass it to count across several invocations.
     """
     calls = Calls(tool, limits=limits, failures=failures)
@@ -55,21 +55,21 @@ def execute_calls(
             for (arguments, _), dependency in zip(requests, dependencies, strict=True)
         ]
     first = {key: number for number, key in reversed(list(enumerate(keys)))}
-    kept = cache.get(list(first)) if cache else [None] * len(first)
-    outcome_of = {key: outcome for key, outcome in zip(first, kept, strict=True) if outcome}
+    cached = cache.get(list(first)) if cache else [None] * len(first)
+    outcome_of = {key: outcome for key, outcome in zip(first, cached, strict=True) if outcome}
     missing = [key for key in dict.fromkeys(keys) if key not in outcome_of]
     progress(0, len(missing))
     for start in range(0, len(missing), tool.calls_per_batch):
         batch = missing[start : start + tool.calls_per_batch]
         outcomes = calls.make([requests[first[key]] for key in batch])
-        made = dict(zip(batch, outcomes, strict=True))
-        outcome_of.update(made)
+        new_outcomes = dict(zip(batch, outcomes, strict=True))
+        outcome_of.update(new_outcomes)
         if cache:
             # The tool's index, model or data may have been replaced meanwhile.
             if (now := tool.version) != version:
                 raise tool_changed_error(tool.name, version, now)
             # Stored after each batch, so that a killed run loses only one batch.
-            cache.keep(made)
+            cache.keep(new_outcomes)
         progress(start + len(batch), len(missing))
     return [
         _cleaned(

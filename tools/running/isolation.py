@@ -1,11 +1,11 @@
-"""Runs a tool from outside in its own process, with a deadline, a memory limit and no network.
+"""Runs a plugin in its own process, with a deadline, a memory limit and by default no network.
 
     this process                worker process
     IsolatedTool.call     ->    tools.running.worker.ask    ->    Tool.call
 
 The process is a pool of one worker (`tools.running.worker_pool`), confined by
 `tools.running.confinement`. After a timeout or the end of the process, the next call starts a new
-one. The tool can still use the user's files and any CPU time.
+one. The tool can still use the user's files and any amount of CPU time.
 """
 
 import json
@@ -45,9 +45,10 @@ class IsolatedTool(Tool):
 
     Args:
         target: `module:name` of a class, which is called with the options, or of a tool.
-        memory_bytes: Largest memory that the process, and each of its children, may map.
-        environment: Names of variables that the tool inherits, in addition to PATH and the like.
-        with_network: Whether making the tool needs the network; later `needs_network` decides.
+        memory_bytes: Maximum memory that the process and each of its children may map.
+        environment: Names of variables that the tool inherits in addition to the usual ones.
+        with_network: Whether creating the tool needs the network. If not, the created tool's
+            `needs_network` decides.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class IsolatedTool(Tool):
         self._environment = tuple(environment)
         self._with_network = with_network
         # A tool with this option waits for another program to start.
-        longer = options.get("start_seconds")
-        self.start_seconds = _START_SECONDS + (longer if isinstance(longer, int | float) else 0)
+        extra_seconds = options.get("start_seconds")
+        self.start_seconds = _START_SECONDS + (
+            extra_seconds if isinstance(extra_seconds, int | float) else 0
+        )
         self._pool: WorkerPool | None = None
         # The last document sent, which the process keeps.
         self._sent: Document | None = None
@@ -130,7 +133,7 @@ class IsolatedTool(Tool):
             return self._description[attribute]
 
     def _read(self, method: str, *values: Any, **named: Any) -> Any:
-        """Parse a text in the process; a text that makes it hang or end is not a call."""
+        """Parse a text in the process; a text that makes the process hang or end is not a call."""
         try:
             return self._ask(method, *values, **named)
         except (ToolCallError, ToolTimeoutError) as error:

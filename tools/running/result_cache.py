@@ -1,4 +1,4 @@
-"""Caches finished calls on disk, so that no call is made twice, in whatever run or shard.
+"""Caches finished calls on disk, so that a call is made once across all runs and shards.
 
 key     digest of tool, version, arguments and everything else the answer depends on
 value   JSON: the tool's answer, or reason and message of its refusal
@@ -28,7 +28,7 @@ _LOCK_SECONDS = 60
 class ResultCache:
     """A folder of outcomes, shared by processes.
 
-    If it cannot be read or written, a warning is logged and the process continues without it.
+    If the folder cannot be read or written, the process logs a warning and continues uncached.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Functions that `tools.running.isolation` runs in the process of a tool from outside.
+"""Functions that `tools.running.isolation` runs in the process of a plugin.
 
 Each returns JSON: `{"answer": …}`, or `{"error": class, "arguments": […], …}` with a class of
 `tools.errors`, so that the tool's own classes stay in its process. The Model Context Protocol is
@@ -37,9 +37,9 @@ _PROCESS = os.getpid()
 
 
 def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
-    """Make the tool of this process and answer with its attributes by name."""
+    """Create the tool of this process and return its attributes by name, as JSON."""
 
-    def made() -> dict[str, Any]:
+    def create_and_describe() -> dict[str, Any]:
         with plugin_code(name, f"making {target}"):
             tool = create_tool(name, options, targets={name: target})
             description = {
@@ -52,11 +52,11 @@ def make(name: str, target: str, options: Mapping[str, Any]) -> bytes:
         _tools.append(tool)
         return description
 
-    return _reply(made, name)
+    return _reply(create_and_describe, name)
 
 
-def ask(name: str, method: str, values: Sequence[Any], named: Mapping[str, Any]) -> bytes:
-    """Call a method of the tool; None as last value stands for the last document sent."""
+def ask(name: str, method: str, values: Sequence[Any], keyword_values: Mapping[str, Any]) -> bytes:
+    """Call a method of the tool; a last value None means the last document that was sent."""
     (tool,) = _tools
     if values and values[-1] is None:
         values = (*values[:-1], *_document)
@@ -64,14 +64,14 @@ def ask(name: str, method: str, values: Sequence[Any], named: Mapping[str, Any])
         _document[:] = values[-1:]
     action = _METHODS.get(method)
     if action is None:
-        return _reply(lambda: getattr(tool, method)(*values, **named), name)
+        return _reply(lambda: getattr(tool, method)(*values, **keyword_values), name)
     return _reply(lambda: action(tool, *values), name)
 
 
 def _reply(action: Callable[[], Any], name: str) -> bytes:
     try:
         # An answer that cannot be written as JSON is an error of the tool. The JSON is ASCII, so
-        # that half a surrogate pair does not end the process.
+        # that an unpaired surrogate does not end the process.
         return _write_json({"answer": action()}).encode()
     except BaseException as error:  # noqa: BLE001
         return _write_json(_error(error, name)).encode()

@@ -45,7 +45,7 @@ class WorkerPool:
         # Contains the process id once the worker has started.
         self._process: list[int] = []
         self._finalizer = weakref.finalize(self, _end, self._pool, self._process)
-        # pebble ends its workers at exit.
+        # Not needed at exit, since pebble ends its workers then.
         self._finalizer.atexit = False
 
     def ask(self, function: Callable[..., bytes], *values: Any, seconds: float) -> bytes:
@@ -82,9 +82,9 @@ def _end(pool: ProcessPool, process: Sequence[int]) -> threading.Thread:
             started = psutil.Process(number).children(recursive=True)
         with suppress(OSError):
             os.killpg(number, signal.SIGKILL)
-    for each in started:
+    for child in started:
         with suppress(psutil.Error):
-            each.kill()
+            child.kill()
     pool.stop()
     # Joining needs a new thread: the garbage collector may call this in one that the pool joins.
     thread = threading.Thread(target=pool.join, daemon=True)
@@ -110,7 +110,7 @@ class _Context(multiprocessing.context.SpawnContext):
     Process = _Process
 
     def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802
-        # High file descriptors, which a tool does not write to by mistake.
+        # A tool is unlikely to write to such high file descriptors by mistake.
         ends = []
         for end in super().Pipe(duplex):
             number = fcntl(end.fileno(), F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)

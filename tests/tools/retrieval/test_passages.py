@@ -18,7 +18,7 @@ from tools.retrieval.passages import (
 def test_passages_hold_every_word_once_in_order(text, max_words):
     # Only after a blank line there are headings.
     text = re.sub(r"\n\s*\n", "\n", text)
-    passages = list(split_passages("Title", text, numbers=count(), max_words=max_words))
+    passages = list(split_passages("Title", text, passage_ids=count(), max_words=max_words))
     words = [word for passage in passages for word in passage.text.split()]
     assert words == text.split()
     assert all(1 <= len(passage.text.split()) <= max_words for passage in passages)
@@ -29,7 +29,7 @@ def test_passages_end_with_a_sentence_where_possible_and_never_span_two_sections
     text = (
         'One two three. "Four five six." (Seven eight.) Nine ten eleven\n\nHistory\n\nUse\n\nNew.'
     )
-    found = split_passages("Suez  Canal", text, "u", numbers=count(7), max_words=6)
+    found = split_passages("Suez  Canal", text, "u", passage_ids=count(7), max_words=6)
     assert list(found) == [
         Passage("7", "Suez Canal", "", 'One two three. "Four five six."', "u"),
         Passage("8", "Suez Canal", "", "(Seven eight.) Nine ten eleven", "u"),
@@ -58,13 +58,13 @@ def test_passages_end_with_a_sentence_where_possible_and_never_span_two_sections
     ],
 )
 def test_short_lines_after_blank_ones_are_headings(text: str, expected: list[tuple[str, str]]):
-    found = split_passages("Otter", text, numbers=count())
+    found = split_passages("Otter", text, passage_ids=count())
     assert [(passage.section, passage.text) for passage in found] == expected
 
 
 def test_a_text_of_blank_lines_is_cut_in_a_moment():
     text = "Lead.\n\n" + "\n" * 300_000 + "\n\nA\n " * 100_000 + " " * 300_000
-    assert [*split_passages("Otter", text, numbers=count())]
+    assert [*split_passages("Otter", text, passage_ids=count())]
 
 
 def test_stored_document_gives_the_passage_back():
