@@ -54,7 +54,7 @@ class Calculator(Tool):
     """Tool that evaluates expressions of numbers, `+ - * /` and brackets.
 
     `×`, `x` between numbers, and `·` between blanks mean `*` (`5·3` may be 5.3). `weak_share` and
-    `seed` are those of `preselect_by_numbers`. Results have at most `decimals` decimals (paper: 2).
+    `seed` are for `preselect_by_numbers`. Results have at most `decimals` decimals (paper: 2).
     """
 
     name = "Calculator"

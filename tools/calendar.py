@@ -37,8 +37,8 @@ class Calendar(Tool):
     Args:
         date_source: `url` as in the paper, or `published_on`: the date given by the source or,
             while decoding, the presumed date.
-        latest_date: Latest date accepted in a URL; None for `published_on`, or else the end of
-            2099.
+        latest_date: Latest date accepted in a URL; None to use `published_on` or, if it is unknown,
+            the end of 2099.
     """
 
     name = "Calendar"
@@ -96,7 +96,7 @@ class Calendar(Tool):
         return Preselection(is_selected=has_date, reason=reason)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose positions before the text's own date; if unknown, before all words for dates."""
+        """Propose positions before words of the text's date; if unknown, before all date words."""
         date = self._date_of(document)
         return [
             Proposal(match.start(), "")

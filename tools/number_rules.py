@@ -41,7 +41,7 @@ _OPERATORS = r"\-+*/×÷·⋅∙∕∗✕✖⁄"
 _END = rf"{END}(?![.,]?[0-9]| {{0,3}}[{_OPERATORS}^] {{0,3}}[$€£¥(]?[0-9.])"
 _RESULT_AFTER_EQUALS = re.compile(rf"(?<![=<>!:])=(?!=) {{0,3}}{_RESULT}{_END}")
 _WORDS = "in all|in total|altogether|costs|total of|average of|equals|equal to"
-# At most three words may lie in between: a number farther away rarely belongs to the phrase.
+# At most three words may separate phrase and number: a number farther away rarely belongs to it.
 _RESULT_AFTER_WORDS = re.compile(
     rf"\b(?:{_WORDS})\b[,:]?(?: [^\W\d_]+,?){{0,3}}? {_RESULT}{_END}", re.IGNORECASE
 )

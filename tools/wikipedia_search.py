@@ -33,10 +33,10 @@ class WikiSearch(RetrievalTool):
 
     Args:
         index_directory: Folder written by `build_index`, or an index made by Pyserini.
-        depth: Number of passages to rank before the text's own are skipped. If all of them are, ten
+        depth: Number of passages to rank before the text's own are skipped. If all are skipped, ten
             times as many are ranked.
-        sentences: Number of sentences in an answer, those that share most words with the search
-            term; None for the beginning of the passage.
+        sentences: Number of sentences in an answer. The sentences that share most words with the
+            search term are shown; if it is None, the beginning of the passage.
         passage_index: Folder written by `build_passage_index` over the same passages, for `hybrid`.
         device: Function that returns the device of the encoder, for `hybrid`.
         language: Language of the index; None for the one in its `index.json`, or else English.
@@ -95,7 +95,7 @@ class WikiSearch(RetrievalTool):
         ]
 
     def compared_texts(self, query: str, passage: Passage) -> Sequence[str]:
-        """Return the shown part of a passage and all of it: a text may only repeat that part."""
+        """Return the shown part of a passage, and all of it: a text may repeat only that part."""
         shown = cut_words(self._shortened(passage, query).text, self.snippet_words)
         return (shown, passage.text)
 

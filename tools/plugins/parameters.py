@@ -1,7 +1,7 @@
 """Reads the parameters of a function from the JSON schema of its arguments.
 
 Pydantic writes the schema of a Python function. A call can only give texts, numbers, booleans and
-choices: optional parameters that are objects or lists are left out, required ones are an error.
+choices. Optional parameters that are objects or lists are left out; required ones are an error.
 """
 
 import enum
@@ -21,7 +21,7 @@ from tools.plugins.typed_arguments import LIMITS, Parameter
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 # Keywords on which the merged parts of a parameter's schema must agree.
 _UNIQUE_KEYWORDS = frozenset({"type", "enum", "const", "anyOf", "oneOf", *LIMITS})
-# Ends the search through references that lead to themselves.
+# Stops the resolution of circular references.
 _MAX_DEPTH = 16
 
 
@@ -101,7 +101,7 @@ def _is_writable(annotation: object) -> bool:
 
 
 def _flat(schema: object, whole: object, depth: int = 0) -> dict[str, Any]:
-    """Return a schema merged with its references, parts and only alternative to null."""
+    """Return a schema after merging in its `$ref`, `allOf` and only alternative to null."""
     if depth > _MAX_DEPTH:
         raise ToolSettingsError("the schema refers to itself, or is nested too deeply.")
     own = dict(schema) if isinstance(schema, Mapping) else {}

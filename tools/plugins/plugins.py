@@ -86,7 +86,7 @@ def parse_arguments(tool: Tool, text: str) -> str:
             "Expected a CallSyntaxError for texts that are not calls.",
         ) from error
     is_line = isinstance(arguments, str) and len(arguments.splitlines()) <= 1
-    # Half a surrogate pair cannot be encoded as UTF-8.
+    # An unpaired surrogate cannot be encoded as UTF-8.
     if not is_line or re.search("[\ud800-\udfff]", arguments):
         raise CallSyntaxError(
             "parse_error",

@@ -41,7 +41,7 @@ def propose_lookups(text: str, index: TableIndex) -> list[Proposal]:
 
 
 def _subject(name: str, index: TableIndex) -> str | None:
-    """Return the only subject of a name, None if a capital letter is missing: will, Will."""
+    """Return the only subject with a name; None if the name lacks a capital (`will` for `Will`)."""
     subjects = index.subjects(folded(name))
     if name in subjects:
         return name

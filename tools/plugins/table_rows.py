@@ -36,7 +36,7 @@ _CONFIG: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "memory_limit": "1GB",
-    # By default threads grow with cores and need more memory on 16 cores than a worker has.
+    # The default grows with the cores: on 16 cores, threads need more memory than a worker has.
     "threads": 2,
     "async_threads": 2,
     "temp_directory": tempfile.gettempdir(),

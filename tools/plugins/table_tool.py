@@ -62,7 +62,7 @@ class TableTool(Tool):
         aliases: Other names of relations: `birthplace, born in = place of birth`.
         examples: Texts with calls, for the prompt; see `draft_prompt`. By default they are made
             from rows of the table.
-        index_folder: Folder of the index; None for a folder that is removed with the tool.
+        index_folder: Folder of the index; None for a temporary one, removed with the tool.
     """
 
     name = "TableTool"

@@ -3,8 +3,8 @@
     text of a call  ->  values by parameter  ->  text in normal form
 
 Values are separated by commas, in the order of the parameters. After the first `name=value`, all
-are named. A text with a comma is quoted. Texts of the same call have the same normal form, without
-default values, superfluous digits and unnecessary quotes.
+values are named. A text with a comma is quoted. Texts of the same call have the same normal form,
+without default values, superfluous digits and unnecessary quotes.
 """
 
 import math
@@ -21,7 +21,7 @@ from tools.syntax import check_arguments, strip_quotes
 # Accepted texts of each type. Python would accept more, such as `1_000` or `1.0` for an int, but
 # these may mean something else.
 _FORMS: Mapping[Any, tuple[re.Pattern[str], str]] = {
-    # Half a surrogate pair cannot be encoded as UTF-8.
+    # An unpaired surrogate cannot be encoded as UTF-8.
     str: (re.compile(r"[^\ud800-\udfff]+"), "a text that is not empty"),
     int: (re.compile(r"[+-]?[0-9]{1,100}"), "a whole number"),
     float: (

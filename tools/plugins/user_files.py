@@ -37,10 +37,10 @@ def digests_of_user_files(roots: Mapping[Path, str | None]) -> list[str]:
     `roots` maps each file to its package, whose other modules also count as the user's.
     """
     packages = {package.partition(".")[0] for package in roots.values() if package}
-    waiting = [("", file, package or "") for file, package in roots.items()]
+    pending = [("", file, package or "") for file, package in roots.items()]
     digests = dict[Path, str]()
-    while waiting:
-        name, file, package = waiting.pop(0)
+    while pending:
+        name, file, package = pending.pop(0)
         source = file.resolve()
         # Virtual environments, and packages in them, may be symbolic links.
         is_own = is_user_code(str(file)) and is_user_code(str(source))
@@ -48,7 +48,7 @@ def digests_of_user_files(roots: Mapping[Path, str | None]) -> list[str]:
             continue
         content = source.read_bytes()
         digests[source] = f"{name} {digest_of_bytes(content).hex()}"
-        waiting += imported_modules(content, package)
+        pending += imported_modules(content, package)
     return sorted(digests.values())
 
 

@@ -5,9 +5,9 @@ before and after it. The paper does not define tokens; here, white space separat
 paragraph, as in CCNet. A chunk is English if English is its most likely language, even if unlikely.
 Chunks without a letter are ignored.
 
-Proposals are phrases in another script or language. A call follows its phrase or, if the text goes
-on with "means" or similar words, precedes the word after them. A phrase in another language is only
-found between punctuation, where its boundaries are certain.
+Proposals are phrases in another script or language. A call follows its phrase or, if "means"
+or similar words follow the phrase, precedes the word after them. A phrase in another language is
+only found between punctuation, where its boundaries are certain.
 """
 
 import re

@@ -34,8 +34,8 @@ _NO_MODEL = "none"
 class NllbTranslator:
     """Translator with a model of the NLLB-200 family, stored by `save_pretrained`.
 
-    A function as `device` is called when the model is loaded, since a run may have to wait for a
-    device.
+    If `device` is a function, it is called when the model is loaded, since a run may have to wait
+    for a device.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class NllbTranslator:
         )
 
     def _knows(self, token: str) -> bool:
-        # Not looked up in the vocabulary, of which transformers makes a new mapping each time.
+        # `get_vocab` is avoided, because it builds a new mapping of the whole vocabulary each time.
         return self._tokenizer.convert_tokens_to_ids(token) != self._tokenizer.unk_token_id
 
 
