@@ -9,8 +9,8 @@ from toolformer.settings.errors import SettingsError
 from tools.errors import ToolError
 from warehouse.errors import WarehouseError
 
-# Problems of the input, the set-up or the machine. Commands print their message without a traceback
-# and runs record them per shard. Any other exception is a bug and keeps its traceback.
+# Errors caused by the input, the set-up or the machine. Commands print their messages without a
+# traceback, and runs record them per shard. Any other exception is a bug and keeps its traceback.
 EXPECTED_ERRORS = (ToolformerError, ToolError, WarehouseError, SettingsError, OSError)
 
 
@@ -34,7 +34,7 @@ def explain_out_of_memory() -> AbstractContextManager[None]:
 
 
 def explained(error: Exception) -> str:
-    """Return the error's message; for a full disk, which any write can meet, add the remedy."""
+    """Return the error's message, or for a full disk a message that says what to do."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         context = f" while writing {error.filename}" if error.filename else ""
         return (

@@ -12,8 +12,8 @@ from toolformer.base.digests import hex_digest
 
 FINGERPRINT = "fingerprint"
 PARTS = "parts"
-# Digest of the rows. Downstream outputs depend on it, since the same inputs can give other rows. It
-# never makes the rows themselves stale.
+# Name of the part that is a digest of the output's own rows. Downstream outputs depend on it, since
+# the same inputs can give other rows, but it never makes the rows themselves stale.
 ROWS = "rows"
 # Returned by `difference` if nothing is stored.
 MISSING = "missing"
@@ -29,7 +29,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, parts: Mapping[str, object]) -> "Fingerprint":
-        """Return the fingerprint of parts; those that JSON cannot encode become `str(part)`."""
+        """Return the fingerprint of parts; values that JSON cannot encode become `str(value)`."""
         return cls({name: _as_json(part) for name, part in parts.items()})
 
     @property

@@ -1,9 +1,10 @@
 """Paths and locks of a home, in the folders `$TOOLFORMER_HOME` and `$TOOLFORMER_CACHE`.
 
-Lock files of devices and processes are in the cache, those of shared data in the home, those of the
-manifest and of an index next to the file they protect. To rule out deadlocks, processes take locks
-in this order: device, corpus, shards, manifest, partition or other output. A process that holds a
-lock may only wait for later ones, so a command that changes the sources must not load a model.
+Lock files of devices and processes are in the cache, and lock files of shared data in the home. The
+manifest and each index have their lock file next to the file it protects. To rule out deadlocks,
+processes take locks in this order: device, corpus, shards, manifest, partition or other output. A
+process that holds a lock may only wait for locks later in this order, so a command that changes the
+sources must not load a model.
 """
 
 import os
@@ -23,17 +24,17 @@ from toolformer.settings.training_sections import CALLS
 # slash, and a folder `title=x` as the value of a column.
 _NOT_IN_A_PATH = re.compile(r"[?*\[\\=\n]|%[0-9A-Fa-f]{2}")
 # SQLite's limit is 512 bytes, and Dagster adds long file names below the home.
-_LONGEST_PATH = 400
+_MAX_PATH_BYTES = 400
 
 
 def home_folder() -> Path:
-    named = os.environ.get("TOOLFORMER_HOME")
+    path = os.environ.get("TOOLFORMER_HOME")
     repository = Path(__file__).resolve().parents[2]
-    return resolved(named) if named else repository / "data"
+    return resolved(path) if path else repository / "data"
 
 
 def resolved(named: str) -> Path:
-    """Return an absolute path without links; `missing/../home` becomes `home`."""
+    """Return an absolute path without symbolic links; `missing/../home` becomes `home`."""
     # `Path` raises for `~unknown_user` and for circular links.
     return Path(os.path.realpath(os.path.expanduser(named)))  # noqa: PTH111
 
@@ -46,10 +47,11 @@ def check_path(variable: str, path: Path) -> None:
             f"{variable} is '{shown}', which is not UTF-8. SQLite and DuckDB cannot open such a "
             "path. Choose another folder."
         )
-    if len(shown.encode()) > _LONGEST_PATH:
+    if len(shown.encode()) > _MAX_PATH_BYTES:
         raise SettingsError(
             f"{variable} is a path of {len(shown.encode())} bytes, '{shown[:60]}…'. Expected at "
-            f"most {_LONGEST_PATH} bytes, the limit for SQLite. Choose a folder nearer to the root."
+            f"most {_MAX_PATH_BYTES} bytes, the limit for SQLite. Choose a folder nearer to the "
+            "root."
         )
     if special := _NOT_IN_A_PATH.search(str(path)):
         raise SettingsError(
@@ -72,7 +74,7 @@ class _HomePath:
 class Home:
     """Folder of all files that commands and runs write; several machines may share it.
 
-    `cache` (`$TOOLFORMER_CACHE`) is for the files of one machine; None puts them into `root`.
+    `cache` (`$TOOLFORMER_CACHE`) holds the files of one machine; if it is None, `root` does.
     """
 
     root: Path
@@ -154,7 +156,8 @@ class Home:
 
     def device_lock(self, device: str) -> FileLock:
         """Return the lock that a process holds while its model is loaded on a device."""
-        # Not a slot of a Dagster pool: the kernel releases a file lock when its process is killed.
+        # A slot of a Dagster pool would stay taken if its process were killed; the kernel releases
+        # a file lock.
         return self.process_lock(f"device-{device.replace(':', '-')}")
 
     def output_lock(self, name: str) -> FileLock:
@@ -162,12 +165,12 @@ class Home:
         return file_lock(self.root / "locks", name, RemovedLock)
 
     def process_lock(self, name: str) -> FileLock:
-        """Return a lock that a process holds for life: it is free once the process has ended."""
+        """Return a lock that a process holds until it ends."""
         return file_lock(self.machine / "locks", name)
 
     def run_lock(self, run_id: str) -> FileLock:
         return self.process_lock(f"process-{run_id}")
 
     def records_lock(self) -> FileLock:
-        """Return the lock to hold while opening Dagster's databases: one process creates tables."""
+        """Return the lock for opening Dagster's databases: only one process may create tables."""
         return self.process_lock("records")

@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class LockError(ToolformerError):
-    """Locks of a file system do not exclude other processes."""
+    """The locks of a file system do not exclude other processes."""
 
 
 class NamedLock(FileLock):
@@ -128,6 +128,6 @@ def _mount_options(folder: Path) -> list[str]:
     except OSError:
         return []
     above = [mount for mount in mounts if folder.resolve().is_relative_to(mount.mountpoint)]
-    # Of two mounts at the same mount point, the later one is visible.
+    # If two mounts have the same mount point, the later one hides the earlier one.
     nearest = max(reversed(above), key=lambda mount: len(mount.mountpoint), default=None)
     return nearest.opts.split(",") if nearest else []

@@ -1,4 +1,4 @@
-"""Reports shards of the corpus that have no catalogue: queries silently skip their rows."""
+"""Warns of shards without a catalogue, since queries would silently skip their rows."""
 
 import logging
 

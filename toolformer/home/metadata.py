@@ -10,7 +10,7 @@ import polars as pl
 from warehouse.schema import table_schema
 from warehouse.warehouse import Warehouse
 
-# Metadata key of `corpus_manifest`: sources that could not be used, with the error, by path.
+# Metadata key of `corpus_manifest`: the error of each source that could not be used, by path.
 REJECTED_SOURCES = "rejected sources"
 
 # Characters that Markdown, its tables or inline HTML read as markup. Corpus texts are full of them:
@@ -21,7 +21,7 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|~])")
 def table_markdown(
     frame: pl.DataFrame, *, rows: int = 5, width: int = 60
 ) -> dg.MarkdownMetadataValue:
-    """Return a Markdown table of the first rows, and the number of the others.
+    """Return a Markdown table of the first rows, with the number of rows not shown below it.
 
     Example:
         >>> print(table_markdown(pl.DataFrame({"tool": ["QA"], "rows": [1200]})).value)

@@ -54,12 +54,12 @@ BENCHMARK, MODEL = "benchmark", "model"
 BENCHMARKS, MODELS = PartitionsOfHome(name=BENCHMARK), PartitionsOfHome(name=MODEL)
 EVALUATIONS = dg.MultiPartitionsDefinition({BENCHMARK: BENCHMARKS, MODEL: MODELS})
 EVALUATIONS_PER_RUN = 32
-# SQLite allows 32,766 values per statement, before version 3.32 only 999.
+# SQLite allows 32,766 values per statement; before version 3.32, it allowed only 999.
 _KEYS_AT_ONCE = 900
 
 
 def claim_id(home: Home) -> None:
-    """Give the home an id if it has none or is a copy; a moved or remounted home keeps its id."""
+    """Give the home a new id if it has none or is a copy; a moved or remounted home keeps its."""
     if _id_and_path(home)[1] == str(home.root):
         return
     with home.output_lock(_ID):
@@ -71,8 +71,8 @@ def claim_id(home: Home) -> None:
 
 def _is_copy(home: Home, known: str, path: Path) -> bool:
     """Return whether the recorded path is another folder with the same id."""
-    there = _id_and_path(Home(path))[0] == known
-    return there and not path.samefile(home.root)
+    has_same_id = _id_and_path(Home(path))[0] == known
+    return has_same_id and not path.samefile(home.root)
 
 
 def other_homes(instance: dg.DagsterInstance, home: Home) -> list[str]:
@@ -131,7 +131,7 @@ def benchmark_and_model(key: str) -> tuple[str, str]:
 def register(
     instance: dg.DagsterInstance, of: dg.DynamicPartitionsDefinition, keys: list[str]
 ) -> None:
-    """Register those of the keys that are not registered yet."""
+    """Register the keys that are not registered yet."""
     claim_id(_home())
     name = str(of.name)
     registered = set(instance.get_dynamic_partitions(name))

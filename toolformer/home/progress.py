@@ -94,7 +94,7 @@ def show_waiting(line: str, log: logging.Logger) -> Iterator[None]:
 
 
 def progress_of(stage: str, log: logging.Logger, *, detail: str = "") -> ProgressCallback:
-    """Return the callback of one task; if more steps are done than planned, the total grows."""
+    """Return the callback of one task. If a task exceeds its total, the total grows with it."""
     reporter = _reporter or LogReporter(log.info)
     show = reporter(stage, detail)
 

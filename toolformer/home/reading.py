@@ -77,13 +77,13 @@ class Home:
 
         `call_id` is an id or a unique prefix of one; any other value raises a ToolformerError.
         """
-        may_have_it = self.warehouse.ask("shards_with_calls", beginning=call_id)["shard"]
-        candidates = self.warehouse.limited_to(may_have_it.to_list())
-        # Only the final query compares digests: these two merely locate the call.
-        named = candidates.ask("call_named", verifies_digests=False, call_id=call_id)
-        shards = dict(named.iter_rows())
+        possible_shards = self.warehouse.ask("shards_with_calls", beginning=call_id)["shard"]
+        candidates = self.warehouse.limited_to(possible_shards.to_list())
+        # Verify digests only in the final query, since these two merely locate the call.
+        exact = candidates.ask("call_named", verifies_digests=False, call_id=call_id)
+        shards = dict(exact.iter_rows())
         if not shards:
-            # Slower: reads the ids of all calls of these shards.
+            # Look for ids with this prefix. This is slower: it reads all call ids of these shards.
             calls = candidates.ask(
                 "calls_beginning",
                 verifies_digests=False,
@@ -100,9 +100,9 @@ class Home:
                 f"{', '.join(list(shards)[:_MAX_NAMED])}{more}. Expected a unique prefix. "
                 "Give more characters of the id."
             )
-        [(found, shard)] = shards.items()
+        [(full_id, shard)] = shards.items()
         # Everything the query reads, including results of other calls, is in the call's shard.
-        return self.warehouse.ask("explained_call", shards={shard}, call_id=found).row(
+        return self.warehouse.ask("explained_call", shards={shard}, call_id=full_id).row(
             0, named=True
         )
 

@@ -103,7 +103,7 @@ class CorpusSettings(Section):
 
 def normalised_path(path: str) -> str:
     """Remove `./`, doubled slashes and the `file://` scheme; other URIs do not change."""
-    # A folder with the name of a built-in source keeps its `./`, which tells the two apart.
+    # A folder with the name of a built-in source keeps its `./`, which distinguishes the two.
     given, path = path, path.removeprefix("file://")
     if "://" in path:
         return path

@@ -21,7 +21,7 @@ MODELS_OF_A_HOME = (BASE, FINETUNED, *(variant for variant in VARIANTS if varian
 PERPLEXITY, DATESET, SUMS, FACTS = "perplexity", "dateset", "sums", "facts"
 # Suffix of the names under which results of chats are stored.
 _CHAT = "-chat"
-# File names contain these names.
+# Names that the user chooses become parts of file names.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 # Benchmarks that need no file from the user.
 EMBEDDED_BENCHMARKS = (PERPLEXITY, DATESET, SUMS, FACTS)
@@ -189,8 +189,8 @@ class EvaluationSettings(Section):
     @property
     def available_benchmarks(self) -> tuple[str, ...]:
         """Embedded benchmarks, and those whose file exists."""
-        there = (name for name, path in self.sources.items() if Path(path).exists())
-        return (*EMBEDDED_BENCHMARKS, *there)
+        existing = (name for name, path in self.sources.items() if Path(path).exists())
+        return (*EMBEDDED_BENCHMARKS, *existing)
 
     @property
     def sources(self) -> Mapping[str, str]:

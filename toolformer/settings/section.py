@@ -13,7 +13,8 @@ _NUMBERS_BELOW = 2**63
 class Section(BaseModel):
     """A group of settings: frozen, and without unknown names."""
 
-    # A key in the wrong setting must not reach a log, which has the causes of an error too.
+    # A user may paste an API key into the wrong setting. Hide inputs, since logs contain the causes
+    # of an error.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @field_validator("*")

@@ -123,7 +123,7 @@ def _values_of_file(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]], S
 
 
 def _validated_round(values: dict[str, Any], origin: str) -> Settings:
-    # Without the list, which would otherwise be validated once per entry.
+    # Drop the list of rounds, which would otherwise be validated once per entry.
     return validated({**values, "rounds": []}, origin=origin)
 
 
@@ -244,7 +244,7 @@ def write_settings_file(file: Path, *, preset: str) -> None:
         temporary.write_text(_HEADER.format(preset=preset), encoding="utf-8")
         flush(temporary)
         try:
-            # Not a rename, which would replace a file that another process has written meanwhile.
+            # A rename would replace a file that another process has written meanwhile.
             os.link(temporary, file)
         except FileExistsError:
             raise
@@ -255,7 +255,8 @@ def write_settings_file(file: Path, *, preset: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    # A dangling link is an error, since its file existed once, and not a home without settings.
+    # A dangling link must raise an error, since its target probably existed once. Only a missing
+    # file means that the home has no settings.
     if not os.path.lexists(file):
         return {}
     return {key: value for key, value in read_yaml(file).items() if value is not None}
@@ -270,8 +271,8 @@ def corpus_sources(settings: Settings, stored: Collection[str]) -> Sequence[Sour
     """Return the listed sources; if none is listed, the preset's or the embedded ones.
 
     `stored` are the sources that have shards. If the user's own sources are among them, the list
-    was probably lost: then only default sources that have shards already are returned, so that
-    others are not mixed in.
+    was probably lost. Then only default sources that already have shards are returned, so that no
+    new texts are mixed in.
     """
     of_preset = CorpusSettings(sources=preset_values(settings.preset)["corpus"]["sources"])  # pyright: ignore[reportCallIssue]
     if settings.corpus.sources not in ((), of_preset.sources):

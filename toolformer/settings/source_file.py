@@ -1,8 +1,8 @@
 """Reads and writes `sources.json`: sources that commands and the inbox have added.
 
 Only the program writes this file, and only the user writes `toolformer.yaml`; the corpus has the
-sources of both. An inbox adds thousands of sources, and rewriting YAML would be slow and would move
-the user's comments.
+sources of both. An inbox can add thousands of sources; rewriting YAML each time would be slow and
+would move the user's comments.
 """
 
 import json
@@ -60,5 +60,5 @@ def absolute_path(path: str, folder: Path) -> str:
     path = path.removeprefix("file://")
     if "://" in path:
         return path
-    # Not with `Path`, which raises for `~unknown_user`.
+    # `Path` would raise for `~unknown_user`.
     return os.path.abspath(folder / os.path.expanduser(path))  # noqa: PTH100, PTH111

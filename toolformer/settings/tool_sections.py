@@ -170,7 +170,8 @@ class ToolsSettings(McpServersSettings):
 def _with_mcp_tools(sections: Mapping[str, Any]) -> Mapping[str, Any]:
     """Add a section for each tool of `from_mcp`; the user's section for it takes precedence."""
     servers = McpServersSettings(from_mcp=sections.get("from_mcp") or ()).from_mcp
-    # Names must differ in more than case: some file systems would mix up their partitions.
+    # Names must differ in more than case, since some file systems ignore case and would mix up
+    # the partitions.
     taken = {name.lower() for name in ("all", "others", "from_mcp", *TOOL_NAMES)}
     own = {str(name).lower(): name for name in sections}
     made: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from toolformer.base.regular_files import read_regular
 from toolformer.settings.errors import SettingsError
 
 YAML_ERRORS = (YAMLError, RecursionError, ValueError, TypeError)
-# A hundred times the size of a file with ten thousand sources.
+# Limits memory. A file with ten thousand sources has a hundredth of this size.
 _MAX_BYTES = 2**26
 
 

@@ -21,7 +21,7 @@ from toolformer.settings.training_sections import PLAIN, SHUFFLED
 from toolformer.sources.losses import losses_in_words
 from warehouse.warehouse import Warehouse
 
-# Per tool and round.
+# Maximum number of sampled texts per tool and round.
 _TEXTS_PER_TOOL = 300
 _BYTES_OF_TEXTS = 12_000_000
 
@@ -112,7 +112,7 @@ def _facts(size: pl.DataFrame, settings: Settings) -> list[tuple[str, str]]:
     counts = size.row(0, named=True)
     sources = [Path(source.path).name for source in settings.corpus.sources]
     model = settings.language_model
-    # "Now", because the rows may come from earlier settings.
+    # The labels say "now" because the rows may come from earlier settings.
     return [
         ("language model now set", model.server.model or model.path),
         ("preset now set", settings.preset),
@@ -171,7 +171,7 @@ def _sweeps(sweep: pl.DataFrame) -> Iterable[Picture]:
 
 def _marks(store: Warehouse) -> pl.DataFrame:
     """Return precision and recall against marked calculations, for tools that keep a call there."""
-    # Most shards have no marks; without this limit the view would open the files of all shards.
+    # Most shards have no marks. Without this limit, the view would open the files of all shards.
     shards = {info.shard for info in store.partitions("text_marks") if info.path}
     marked = store.limited_to(shards).view("filter_by_marks")
     kept = marked.filter(pl.col("kept_calls").max().over("tool", "round") > 0)

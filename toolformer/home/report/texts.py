@@ -14,8 +14,8 @@ _TEXT = ("document_id", "window_index", "round")
 class ShownTexts(NamedTuple):
     """Texts for the page.
 
-    `content` is JSON that is safe inside an HTML element. It has `texts` of the `of_texts` sampled
-    texts; the sample has at most `max_per_tool` texts per tool and round.
+    `content` is JSON that is safe inside an HTML element. It contains `texts` texts of a sample of
+    `of_texts`, which has at most `max_per_tool` texts per tool and round.
     """
 
     content: str
@@ -28,17 +28,17 @@ class ShownTexts(NamedTuple):
 def shown_texts(rows: pl.DataFrame, *, max_per_tool: int, max_bytes: int) -> ShownTexts:
     """Return the first texts whose JSON fits into `max_bytes`, from rows of `annotated_texts`."""
     shown: list[str] = []
-    left, kept = max_bytes, 0
+    bytes_left, num_kept = max_bytes, 0
     texts = rows.partition_by(*_TEXT, maintain_order=True)
     for rows_of_text in texts:
         calls = list(rows_of_text.iter_rows(named=True))
         content = _for_html(_text(calls))
-        left -= len(content.encode()) + 1
-        if left < 0:
+        bytes_left -= len(content.encode()) + 1
+        if bytes_left < 0:
             break
         shown.append(content)
-        kept += sum(call["is_kept"] for call in calls)
-    return ShownTexts(f"[{','.join(shown)}]", len(shown), kept, len(texts), max_per_tool)
+        num_kept += sum(call["is_kept"] for call in calls)
+    return ShownTexts(f"[{','.join(shown)}]", len(shown), num_kept, len(texts), max_per_tool)
 
 
 def _text(calls: Sequence[_Row]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _is_web_address(url: str | None) -> bool:
 
 
 def _parts(text: str, start: int, calls: Iterable[_Row]) -> Iterable[str | dict[str, Any]]:
-    """Yield text and calls in order; a browser would cut wrongly, since it counts UTF-16 units."""
+    """Yield text and calls in order. A browser would split wrongly: it counts UTF-16 units."""
     done = 0
     for call in calls:
         offset = min(max(call["character_offset"] - start, done), len(text))

@@ -1,4 +1,4 @@
-"""Whether the filter kept more calls of a tool than it would have kept by chance."""
+"""Compares how many calls of a tool the filter kept with how many it would keep by chance."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -70,19 +70,19 @@ def items_of(benchmark: Benchmark) -> tuple[list[BenchmarkItem], list[str]]:
     Raises a ToolformerError if a file cannot be read or no row gives an item.
     """
     items: list[BenchmarkItem] = []
-    left_out: list[str] = []
+    skipped: list[str] = []
     for entry in benchmark.items():
         if isinstance(entry, BenchmarkItem):
             items.append(entry)
         else:
-            left_out.append(f"{entry.location}: {entry.reason}")
+            skipped.append(f"{entry.location}: {entry.reason}")
     if not items:
-        first = f" The first row: {left_out[0]}." if left_out else ""
+        first = f" The first row: {skipped[0]}." if skipped else ""
         raise ToolformerError(
             f"The benchmark {benchmark.name!r} has no items.{first} Expected at least one row "
             "with a question and an answer. Correct the file, or the column names in the settings."
         )
-    return items, left_out
+    return items, skipped
 
 
 def remarks_on(benchmark: Benchmark, items: Sequence[BenchmarkItem]) -> list[str]:

@@ -32,7 +32,7 @@ _POLL_SECONDS = 0.2
 
 
 class ModelHolder:
-    """Holds at most one local model, a second one for comparison, a served one, and devices.
+    """Holds at most one local model, one for comparison and one served model, and their devices.
 
     `loads` counts how often a local model was loaded.
     """
@@ -67,8 +67,8 @@ class ModelHolder:
     def hold_devices(self, count: int, named: str, home: Home) -> str:
         """Wait for the first `count` GPUs, hold their locks, and return the name of the first.
 
-        Releases all others before, and locks in order, so that two runs cannot deadlock. Training
-        processes on the CPU share one device.
+        Releases all other locks first and takes these in order, so that two runs cannot deadlock.
+        Training processes on the CPU share one device.
         """
         from toolformer.forward.devices import check_device, resolve_device
 
@@ -119,7 +119,7 @@ class ModelHolder:
     def load_second_model(
         self, directory: Path, section: LanguageModelSettings, home: Home, *, precision: str
     ) -> "LanguageModel":
-        """Return a second model, kept next to the first one until `drop_second_model`."""
+        """Return a second model, which stays loaded until `drop_second_model`."""
         with self._mutex:
             wanted = directory, model_identity(directory), precision
             if self._second is None or self._second_from != wanted:

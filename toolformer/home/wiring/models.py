@@ -176,8 +176,8 @@ def is_trained(directory: Path) -> bool:
 
 def has_vocabulary_of(directory: Path, other: Path) -> bool:
     """Return whether two models have the same tokens and ids, and tokenize a probe text alike."""
-    own, others = (_vocabulary(each, model_identity(each)) for each in (directory, other))
-    return own == others
+    first, second = (_vocabulary(path, model_identity(path)) for path in (directory, other))
+    return first == second
 
 
 @functools.lru_cache(maxsize=4)
@@ -243,7 +243,7 @@ def load_base_for_comparison(
         why = "the base model runs on a server"
     elif (
         not has_vocabulary_of(of.directory, base.directory)
-        # The number of logits may be larger than the vocabulary.
+        # Compare the numbers of logits too, which may exceed the size of the vocabulary.
         or model.text_config.vocab_size
         != read_config(base.directory).get_text_config(decoder=True).vocab_size
     ):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from toolformer.served.served_model import ServedModel
 
 _LOGGER = logging.getLogger(__name__)
-# Servers that have answered before: the client waits for them while they restart.
+# Servers that have answered before. The client waits longer for them, since they may restart.
 _HAVE_ANSWERED: set[ServerSettings] = set()
 
 
@@ -33,9 +33,9 @@ def check_tokenizer_directory(directory: Path) -> None:
 
 
 def served_identity(server: ServerSettings, directory: Path) -> str:
-    """Return a digest of the model as its server describes it, tokenizer and configurations.
+    """Return a digest of the server's model description, the tokenizer and the configurations.
 
-    The address is not part of it: the same model on another server has the same identity. Raises
+    It does not cover the address: the same model on another server has the same identity. Raises
     ServedModelError if the server does not answer or does not have the model.
     """
     with closing(_client(server)) as client:

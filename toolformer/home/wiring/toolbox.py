@@ -26,7 +26,7 @@ from tools.retrieval.retrieval_tool import Reader, Retriever
 from tools.retrieval.word_vectors import WORDLLAMA
 from tools.running.isolation import IsolatedTool
 
-# Names of the assets that build them.
+# Names of the assets that build the indexes.
 WIKIPEDIA_INDEX, PASSAGE_INDEX = "wikipedia_index", "passage_index"
 SEARCHING_TOOLS = ("WikiSearch", "QA")
 # A BM25 score this much higher makes a passage e times as probable.
@@ -35,7 +35,7 @@ BM25_TEMPERATURE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """The tools that can run, and why the others cannot.
+    """The tools that can run, and why the other enabled tools cannot.
 
     Prompts are None if `sampling.uses_prompt` is off. `on_device` names the tools that load a model
     onto the device, `failures` counts failed live calls by tool.
@@ -111,7 +111,8 @@ def open_tool(work: Workspace, name: str, *, while_decoding: bool = False) -> To
             deadline_seconds=settings.execution.deadline_seconds,
             memory_bytes=int(settings.execution.worker_memory_gib * 2**30),
             environment=settings.tools.environment_of(name),
-            # A program that downloads at start-up cannot declare its need first: an option does.
+            # A program that downloads at start-up cannot declare first that it needs the network,
+            # so the user sets an option.
             with_network=target == MCP_TOOL
             and ("url" in options or options.get("needs_network") is True),
         )
@@ -129,7 +130,8 @@ def prompt_of(settings: Settings, tool: Tool) -> str:
 def _may_be_left_out(settings: Settings, name: str, error: ToolError) -> bool:
     """Return whether a run may continue without a tool that the user did not request by name.
 
-    It may if the tool is unavailable, or if a plugin fails and no setting of the user is the cause.
+    It may continue if the tool is unavailable, or if a plugin fails for a reason other than the
+    user's settings.
     """
     tool = settings.tools.of(name)
     is_users_own = bool(tool.prompt if isinstance(error, PromptError) else tool.options)
