@@ -272,7 +272,7 @@ def test_a_round_without_decisions_is_refused_with_those_that_there_are(homes):
     put_home(homes[0], {})
     with pytest.raises(ComparisonError, match="Expected a home that was built"):
         homes[0].compare(homes[1])
-    with pytest.raises(ComparisonError, match="Expected one of 1, by --rounds"):
+    with pytest.raises(ComparisonError, match=r"Expected one of the rounds 1 \(--rounds\)"):
         homes[0].compare(homes[0], (1, 2))
 
 

@@ -48,7 +48,7 @@ def test_a_json_schema_becomes_a_tool():
     assert tool.call("Oslo", DOCUMENT) == "city='Oslo'"
     with pytest.raises(CallSyntaxError, match="days"):
         tool.parse_arguments("Oslo, C, days=15")
-    with pytest.raises(ToolSettingsError, match="give it another with `name=`"):
+    with pytest.raises(ToolSettingsError, match="Give it another name with `name=`"):
         FunctionTool(name="the weather", **options)
 
 
