@@ -206,7 +206,7 @@ def test_a_file_in_s3_that_is_replaced_while_it_is_read_is_an_error(store):
     items = read_records(source("s3://corpus/a.jsonl"), list_files(source("s3://corpus/a.jsonl")))
     next(items)
     store.put("corpus", "a.jsonl", line.replace(b"x", b"y") * 2_000)
-    with pytest.raises(SourceError, match="while it was read"):
+    with pytest.raises(SourceError, match="while being read"):
         list(items)
 
 

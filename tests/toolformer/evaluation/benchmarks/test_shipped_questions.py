@@ -117,7 +117,7 @@ def test_the_table_of_popqa_is_read_by_popularity(tmp_path):
 
 def test_a_table_with_an_open_quotation_mark_is_told(tmp_path):
     (tmp_path / "popQA.tsv").write_text('id\tpossible_answers\n1\t"a', encoding="utf-8")
-    with pytest.raises(BenchmarkFileError, match=r"begins in line 2: unexpected end"):
+    with pytest.raises(BenchmarkFileError, match=r"starts on line 2: unexpected end"):
         list(shipped("popqa", tmp_path / "popQA.tsv").items())
 
 
