@@ -1,8 +1,8 @@
 """Implements QA: short answers to questions, found in passages (paper, §3: Atlas).
 
 A retriever ranks passages, the text's own passages are skipped, and a reader finds the answer in
-the best of the others. Retriever and reader are passed in: a reader needs a model, and this package
-has none.
+the best remaining ones. Retriever and reader are passed in, because a reader needs a model and this
+package has none.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from toolformer.base.digests import hex_digest
 from tools.plugins.table_names import folded
 from tools.plugins.table_rows import Table
 
-# Largest number of distinct facts per subject, and of values per relation, that are read.
+# Maximum number of distinct facts that are read per subject, and of values per relation.
 MAX_FACTS = 1000
 _VERSION = 5
 
@@ -30,7 +30,7 @@ class TableIndex:
     """Finds the facts of a table; several threads and processes may read one index file.
 
     Attributes:
-        content: Digest of the table's content and of the settings for reading it.
+        content: Digest of the table's content and of the settings with which it is read.
     """
 
     def __init__(self, folder: Path, name: str, table: Table) -> None:

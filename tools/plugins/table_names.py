@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from tools.numbers import UNSPACED
 
-# Characters that separate words like a blank. Signs that distinguish names are not included: C, C#
-# and C++ differ.
+# Characters that separate words as a blank does. Signs that distinguish names (C, C#, C++) are not
+# included.
 _GAPS = (
     r"""\s_.,;:!?'"`´‘’‚‛“”„«»‹›()\[\]{}‐‑‒–—―/\\…·•・、。，；：！？（）「」『』《》〈〉【】|-"""
 )
@@ -18,7 +18,7 @@ _WORD = re.compile(
     rf"[{UNSPACED}][\u3099\u309a]*"
     rf"|(?:[^{UNSPACED}{_GAPS}]|(?<=\d)[.,:'/-](?=\d)|(?<![^\s(])-(?=\d))+"
 )
-# Accents of Latin, Greek and Cyrillic letters. Marks of other scripts make another letter.
+# Accents of Latin, Greek and Cyrillic letters. In other scripts a mark makes a different letter.
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _PLAIN = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "æ": "ae", "œ": "oe", "þ": "th"})
 

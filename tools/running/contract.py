@@ -143,7 +143,10 @@ class Trial:
     def version_covers_settings(self) -> str:
         """Check that tools with different settings have different versions or equal answers."""
         version, num_covered = self.tool.version, 0
-        again, expected = self.create(self.settings).version, "one that follows from the settings"
+        again, expected = (
+            self.create(self.settings).version,
+            "a version that depends only on the settings",
+        )
         _expect_same("`version`", version, again, "for another instance", expected)
         for setting, parameter in inspect.signature(type(self.tool)).parameters.items():
             value = self.settings.get(setting, parameter.default)

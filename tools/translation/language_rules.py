@@ -28,7 +28,7 @@ _MIN_WORDS = 5
 _MIN_LETTERS = 3
 # Maximum number of characters of a phrase.
 LONGEST_PHRASE = 500
-# Letters other than Latin ones and their extensions. A run of them is another script.
+# Letters that are not Latin or extended Latin. A run of such letters is text in another script.
 _OTHER_LETTER = regex.compile(r"(?![A-Za-z\u00aa-\u02ff\u1e00-\u1eff])\p{L}")
 _OTHER_SCRIPT = regex.compile(
     rf"{_OTHER_LETTER.pattern}(?:\w|[\s,、。・'’-](?={_OTHER_LETTER.pattern}))*"
