@@ -1,4 +1,4 @@
-"""Formats choices in the shape of OpenAI's API, with a field `toolformer` for calls."""
+"""Formats choices in OpenAI's response format and adds a `toolformer` field with the calls."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,18 +14,18 @@ _FINISH_REASONS = {"end_of_text": "stop", "stop_text": "stop", "length": "length
 
 
 class Choice:
-    """One choice of a completion, as chunks or as a whole.
+    """One choice of a completion, returned as a stream of chunks or as a whole.
 
     Args:
-        written: Empty text that collects the decoded tokens.
-        has_calls: Whether the text contains the calls.
+        decoder: Decoder without tokens. It accumulates the tokens of this choice.
+        shows_calls: Whether the returned text contains the calls.
     """
 
     def __init__(
-        self, index: int, body: Body, written: IncrementalDecoder, *, has_calls: bool
+        self, index: int, body: Body, decoder: IncrementalDecoder, *, shows_calls: bool
     ) -> None:
-        self._index, self._body, self._written = index, body, written
-        self._has_calls = has_calls
+        self._index, self._body, self._decoder = index, body, decoder
+        self._shows_calls = shows_calls
         self._chunks: list[Mapping[str, Any]] = []
 
     def first_chunk(self) -> dict[str, Any] | None:
@@ -40,7 +40,7 @@ class Choice:
                 {"text": step.text, "kind": step.kind, "call_probability": step.call_probability}
                 for step in piece.steps
             ]
-        if piece.call is not None and not self._has_calls:
+        if piece.call is not None and not self._shows_calls:
             chunk = self._choice("", extension)
         else:
             chunk = self._choice(piece.text, extension, piece.steps)
@@ -51,15 +51,15 @@ class Choice:
         extension = {"text_without_calls": completion.text_without_calls}
         return self._choice("", extension, (), completion)
 
-    def complete(self, completion: Completion) -> dict[str, Any]:
-        """Return the choice for a response that is not streamed."""
+    def full_choice(self, completion: Completion) -> dict[str, Any]:
+        """Return the whole choice, for a response that is not streamed."""
         extensions = [chunk["toolformer"] for chunk in self._chunks]
         merged: dict[str, Any] = {
             "text_without_calls": completion.text_without_calls,
-            "calls": [each["call"] for each in extensions if "call" in each],
+            "calls": [extension["call"] for extension in extensions if "call" in extension],
         }
         if self._body.call_probabilities:
-            merged["tokens"] = [token for each in extensions for token in each["tokens"]]
+            merged["tokens"] = [token for extension in extensions for token in extension["tokens"]]
         choice = self._choice(self.text(completion), merged, (), completion)
         for chunk in self._chunks:
             for name, values in (chunk["logprobs"] or {}).items():
@@ -67,30 +67,32 @@ class Choice:
         return choice
 
     def text(self, completion: Completion) -> str:
-        return completion.text if self._has_calls else completion.text_without_calls
+        return completion.text if self._shows_calls else completion.text_without_calls
 
     def _choice(
         self,
         text: str,
         extension: Mapping[str, Any],
         steps: Sequence[TraceStep] = (),
-        ended: Completion | None = None,
+        completion: Completion | None = None,
     ) -> dict[str, Any]:
-        kept = [step for step in steps if step.kind != "undone"]
+        # Undone tokens were removed from the text, and log-probabilities are listed per text token.
+        visible_steps = [step for step in steps if step.kind != "undone"]
+        has_log_probabilities = self._body.top_tokens is not None
         return {
             "index": self._index,
             "text": text,
-            "finish_reason": ended and _FINISH_REASONS[ended.stopped_by],
-            "logprobs": None if self._body.top_tokens is None else self._log_probabilities(kept),
+            "finish_reason": completion and _FINISH_REASONS[completion.stopped_by],
+            "logprobs": self._log_probabilities(visible_steps) if has_log_probabilities else None,
             "toolformer": {**extension},
         }
 
     def _log_probabilities(self, steps: Sequence[TraceStep]) -> dict[str, list[Any]]:
         offsets = []
         for step in steps:
-            # Tokens that are parts of one character have the same offset.
-            offsets.append(len(self._written.text.rstrip(REPLACEMENT_CHARACTER)))
-            self._written.add(step.token)
+            # All tokens of a multi-token character have the offset of that character.
+            offsets.append(len(self._decoder.text.rstrip(REPLACEMENT_CHARACTER)))
+            self._decoder.add(step.token)
         return {
             "tokens": [step.text for step in steps],
             "token_logprobs": [_finite(step.log_probability) for step in steps],
@@ -100,12 +102,12 @@ class Choice:
 
 
 class ChatChoice(Choice):
-    """Choice of a chat completion. White space at the start of the content is removed."""
+    """Choice of a chat completion, with leading white space removed from the message."""
 
     _has_begun = False
 
     def first_chunk(self) -> dict[str, Any]:
-        """Return the first chunk, which contains the role."""
+        """Return the first chunk, which contains only the role of the message."""
         return self._with_delta(self._choice("", {}), role="assistant", content="")
 
     def chunk(self, piece: LivePiece) -> dict[str, Any]:
@@ -114,8 +116,8 @@ class ChatChoice(Choice):
     def last_chunk(self, completion: Completion) -> dict[str, Any]:
         return self._with_delta(super().last_chunk(completion))
 
-    def complete(self, completion: Completion) -> dict[str, Any]:
-        choice = super().complete(completion)
+    def full_choice(self, completion: Completion) -> dict[str, Any]:
+        choice = super().full_choice(completion)
         message = {"role": "assistant", "content": choice.pop("text").lstrip(), "refusal": None}
         return {**choice, "message": message}
 
@@ -128,13 +130,15 @@ class ChatChoice(Choice):
         return {**choice, "delta": delta}
 
     def _log_probabilities(self, steps: Sequence[TraceStep]) -> dict[str, list[Any]]:
-        content = []
+        scored_tokens = []
         for step in steps:
-            # Tokens of results have no log-probability, since the model did not choose them.
+            # Tokens of tool results have no log-probability, because the model did not choose them.
             if step.log_probability is not None:
                 top = [_token(text, value) for _, text, value in step.top]
-                content.append({**_token(step.text, step.log_probability), "top_logprobs": top})
-        return {"content": content}
+                scored_tokens.append(
+                    {**_token(step.text, step.log_probability), "top_logprobs": top}
+                )
+        return {"content": scored_tokens}
 
 
 def _call(piece: LivePiece) -> dict[str, Any]:
@@ -153,20 +157,20 @@ def _call(piece: LivePiece) -> dict[str, Any]:
 
 
 def _top_logprobs(step: TraceStep) -> dict[str, float]:
-    """Return OpenAI's `top_logprobs` of a token: the most likely tokens and the token itself."""
+    """Return OpenAI's `top_logprobs` field: the most likely tokens and the chosen token."""
     if step.log_probability is None:
         return {}
-    named: dict[str, float] = {}
+    logprob_by_text: dict[str, float] = {}
     for _, text, value in (*step.top, (step.token, step.text, step.log_probability)):
-        # Tokens that are parts of a character share their text. Keep the most likely one.
-        named[text] = max(value, named.get(text, _MIN_LOG_PROBABILITY))
-    return named
+        # Partial-character tokens all decode to U+FFFD. Keep the most likely one.
+        logprob_by_text[text] = max(value, logprob_by_text.get(text, _MIN_LOG_PROBABILITY))
+    return logprob_by_text
 
 
 def _token(text: str, log_probability: float) -> dict[str, Any]:
-    # The text of a partial character does not reveal its bytes.
-    written = None if REPLACEMENT_CHARACTER in text else list(text.encode())
-    return {"token": text, "logprob": _finite(log_probability), "bytes": written}
+    # The bytes of a partial character are unknown, because its text is only U+FFFD.
+    utf8 = None if REPLACEMENT_CHARACTER in text else list(text.encode())
+    return {"token": text, "logprob": _finite(log_probability), "bytes": utf8}
 
 
 def _finite(log_probability: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Defines the errors of the server, in the shape of OpenAI's API."""
+"""Defines the errors of the server, in the format of OpenAI's API."""
 
 import reprlib
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class ApiError(Exception):
 
 
 def closing() -> ApiError:
-    """Return the error for a request that ends because the server shuts down."""
+    """Return the error for a request that is cut off because the server shuts down."""
     return ApiError(
         503, "The server is shutting down. Try again after it has restarted.", code="closing"
     )
@@ -73,12 +73,12 @@ def internal() -> ApiError:
 
 
 def nearest(name: str, known: Mapping[str, object]) -> str:
-    """Return a sentence with the most similar known name, or with all known names."""
+    """Return a sentence that suggests the most similar known name, or else lists all of them."""
     return did_you_mean(name, known).lstrip() or f"Expected one of {', '.join(known)}."
 
 
 def wrong_body(error: RequestValidationError, known: Mapping[str, FieldInfo]) -> ApiError:
-    """Return the error for the first invalid or the first unknown field of a request."""
+    """Return the error for the first unknown field of a request, or else its first invalid one."""
     faults, body = error.errors(), error.body
     if faults[0]["type"] == "json_invalid":
         return ApiError(400, f"The body is not JSON: {faults[0]['ctx']['error']}.")

@@ -55,9 +55,9 @@ def make_app(
 
     Args:
         key: Secret that clients must send; None allows all requests.
-        allowed_hosts: Host names of the server besides loopback. With a key all names are allowed:
-            a DNS-rebinding page, against which the check protects, does not know the key.
-        cors_origins: Origins whose pages may send requests.
+        allowed_hosts: Accepted host names in addition to loopback. The check protects against DNS
+            rebinding. With a key all names are accepted, because the attacking page lacks the key.
+        cors_origins: Origins of web pages that may send requests.
     """
     app = FastAPI(
         title="toolformer",
@@ -66,7 +66,7 @@ def make_app(
         redoc_url=None,
         redirect_slashes=False,
         max_body_size=MAX_BODY_BYTES,
-        # Other sites cannot send JSON without CORS permission, and other bodies are rejected.
+        # Accept only JSON bodies, because browsers let other sites send JSON only with CORS.
         strict_content_type=True,
         middleware=[
             Middleware(
@@ -117,7 +117,7 @@ def make_app(
         return await RequestHandler(served, body).answer(request.receive)
 
     app.include_router(api)
-    # Not mounted, since a mount would answer unsupported methods of all other paths.
+    # A mount at / would also answer unsupported methods on all other paths.
     for path in ("/", *(f"/{file.name}" for file in _PAGE.iterdir())):
         app.routes.append(Route(path, StaticFiles(directory=_PAGE, html=True), methods=["GET"]))
     return app
@@ -127,7 +127,7 @@ def _key_check(key: str | None) -> Callable[..., Awaitable[None]]:
     expected = f"Bearer {key}".encode()
 
     async def check(authorization: Annotated[str, Header()] = "") -> None:
-        # Starlette decodes headers as Latin-1.
+        # Starlette decodes headers as Latin-1. Encoding restores the bytes that were sent.
         if key and not hmac.compare_digest(authorization.encode("latin-1"), expected):
             raise ApiError(
                 401,

@@ -1,4 +1,4 @@
-"""Defines the request body of `POST /v1/completions` and the fields it shares with chats."""
+"""Defines the request body of `POST /v1/completions` and the fields shared with chat requests."""
 
 import datetime
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,7 +10,7 @@ from toolformer.forward.tokenization import Tokenizer
 MAX_STOP_TEXTS = 16
 MAX_LOGPROBS = 20
 """Same limit as in OpenAI's API and vLLM."""
-# The constraint makes pydantic reject lone surrogates, which no tokenizer accepts.
+# Only with a constraint does pydantic reject unpaired surrogates, which no tokenizer accepts.
 _Text = Annotated[str, StringConstraints(min_length=0)]
 _Probability = Annotated[float, Field(ge=0, le=1)]
 _StopText = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -23,7 +23,7 @@ def _check_date(given: str) -> str:
 
 
 def _neutral() -> Any:
-    """Return an OpenAI field that is accepted only if it has no effect."""
+    """Return a pydantic field for an OpenAI penalty, which is accepted only if it has no effect."""
     description = "0 or no value, since penalties are not supported"
     return Field(None, ge=0, le=0, description=description)
 
@@ -35,7 +35,7 @@ class StreamOptions(BaseModel):
 
 
 class SharedBody(BaseModel):
-    """Fields that completions and chats share.
+    """Fields that completion and chat requests share.
 
     Each description completes the sentence "Expected …" in the error message of its field.
     """
@@ -116,7 +116,7 @@ class CompletionBody(SharedBody):
 
     @property
     def named_tools(self) -> list[str] | Literal["off"] | None:
-        """Tools that may be called; None for all."""
+        """Names of the tools that may be called; None allows all tools, "off" none."""
         return self.tools
 
     def shows_calls(self, default: bool) -> bool:

@@ -1,7 +1,7 @@
 """Defines the request body of `POST /v1/chat/completions` and builds the prompt from its messages.
 
-Without a chat template, the prompt is the concatenated text of the messages, which the model
-continues. Models that were finetuned without chats have a template that does the same.
+Without a chat template, the model continues the concatenated text of the messages. Models that were
+finetuned without chats have a template that does the same.
 """
 
 import reprlib
@@ -20,7 +20,7 @@ IGNORED_FIELDS = (
     *("metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
     *("parallel_tool_calls", "chat_id", "session_id", "id"),
 )
-"""Fields of clients that are accepted and ignored."""
+"""Fields that some clients send and the server ignores."""
 _ROLES = ("system", "developer", "user", "assistant")
 _MESSAGE_FIELDS = (
     *("role", "content", "name", "id"),
@@ -69,7 +69,7 @@ class ChatBody(SharedBody):
         return "off" if self.tool_choice == "none" else self.tools
 
     def shows_calls(self, default: bool) -> bool:  # noqa: ARG002
-        """Return whether the content contains the calls, which is the case only on request."""
+        """Return whether the message contains the calls; by default it does not."""
         return bool(self.calls_in_text)
 
     def prompts(self, tokenizer: Tokenizer, start: int) -> list[tuple[str, list[int]]]:
@@ -99,7 +99,7 @@ def _refused(where: str, what: str, expected: str) -> ApiError:
 
 
 def _turn(index: int, message: Mapping[str, Any]) -> dict[str, str]:
-    """Return a message in the form that chat templates take."""
+    """Convert a message to the form that chat templates expect."""
     where, role = f"messages[{index}]", message.get("role")
     if role not in _ROLES:
         expected = f"one of {', '.join(_ROLES)}; only the server itself inserts tool results"
@@ -114,6 +114,6 @@ def _turn(index: int, message: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(text, str):
             expected = 'a text, or only parts such as {"type": "text", "text": "a"}'
             raise _refused(where, f"has the content {reprlib.repr(part)}", expected)
-        # A lone surrogate, for example of a truncated emoji, becomes a question mark.
+        # An unpaired surrogate, for example of a truncated emoji, becomes a question mark.
         texts.append(text.encode(errors="replace").decode())
     return {"role": "system" if role == "developer" else role, "content": "\n".join(texts)}

@@ -31,10 +31,10 @@ _CHAT_TOKENS = 512
 
 @dataclass
 class ModelService:
-    """Model in a running batch, and its tools.
+    """Served model, the batch that runs it, and its tools.
 
     Attributes:
-        examples: Tool and prompt of examples that the model continued correctly with a call.
+        examples: Pairs of a tool and a prompt that the model correctly continued with a call.
         calls_in_text: Whether completions contain calls by default.
         created: Start time in seconds since 1970.
     """
@@ -76,7 +76,7 @@ class ModelService:
         return min(_MAX_NEW_TOKENS, self.model.context_length)
 
     def live_requests(self, body: Body) -> list[LiveRequest]:
-        """Return the requests to the batch: `n` per prompt, in the order of the prompts.
+        """Return `n` requests to the batch per prompt, in the order of the prompts.
 
         Raises an `ApiError` if the model and its tools cannot fulfil the request.
         """
@@ -104,10 +104,10 @@ class ModelService:
         requests = []
         for index in range(count):
             prompt, ids = prompts[index // samples]
-            # Each request counts failures anew, so that a tool which was down is tried again.
+            # Each request starts with no counted failures, so a tool that was down is tried again.
             own = replace(toolbox, failures=Counter())
             run_calls = live_calls(own, self.settings, [prompt], [date])
-            # As in vLLM, each text is the same as in a separate request with this seed.
+            # As in vLLM, text number `index` equals that of a single request with `seed + index`.
             seed = None if body.seed is None else f"{body.seed + index}/0"
             row_settings = RowSettings(
                 decoding,
@@ -128,9 +128,9 @@ class ModelService:
         elif limit is not None and limit > self.max_new_tokens and not is_chat:
             message = f"max_tokens is {limit}. Expected at most {self.max_new_tokens}."
             raise ApiError(400, message, param="max_tokens")
-        given = body.min_call_probability
-        if isinstance(given, dict):
-            self._check_tools(given, "min_call_probability")
+        min_probability = body.min_call_probability
+        if isinstance(min_probability, dict):
+            self._check_tools(min_probability, "min_call_probability")
         overrides = {
             "max_new_tokens": limit,
             "call_top_k": body.call_top_k,
@@ -140,18 +140,18 @@ class ModelService:
             self.settings.decoding,
             self.settings.execution.max_result_tokens,
             tools,
-            min_call_probability=self.min_call_probability.changed(given),
+            min_call_probability=self.min_call_probability.changed(min_probability),
         ).changed(**{name: value for name, value in overrides.items() if value is not None})
 
     def _fitted(self, decoding: Decoding, prompt_tokens: int) -> Decoding:
-        """Return the settings with new tokens limited to the room that is left in the context."""
+        """Return the settings with `max_new_tokens` limited to the space left in the context."""
         wanted = decoding.settings.max_new_tokens
-        of_calls = max_tokens_after_prompt(decoding) - wanted
-        room = self.model.context_length - 1 - prompt_tokens - of_calls
+        max_call_tokens = max_tokens_after_prompt(decoding) - wanted
+        room = self.model.context_length - 1 - prompt_tokens - max_call_tokens
         return decoding.changed(max_new_tokens=max(1, min(wanted, self.max_new_tokens, room)))
 
     def check_name(self, name: str | None) -> None:
-        """Raise if the request names another model."""
+        """Raise if a request names a model other than the served one."""
         if name not in (None, self.model.name):
             raise ApiError(
                 404,
@@ -161,7 +161,7 @@ class ModelService:
             )
 
     def empty_answer(self, completions: Iterable[Completion]) -> ApiError:
-        """Return the error for a chat answer without words, with advice on how to ask instead."""
+        """Return the error for blank chat answers, with advice on how to ask instead."""
         calls = dict.fromkeys(call.text.strip() for each in completions for call in each.calls)
         tokenizer = self.model.tokenizer
         plain = plain_template(tokenizer, self.model.bos_id)

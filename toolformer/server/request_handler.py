@@ -25,7 +25,7 @@ from toolformer.server.model_service import ModelService
 
 
 class RequestHandler:
-    """Handler of one request: its texts in the batch, and the answer that they become."""
+    """Handler of one request. It owns the request's texts in the batch and builds their answer."""
 
     def __init__(self, served: ModelService, body: Body) -> None:
         self._served, self._body = served, body
@@ -45,11 +45,11 @@ class RequestHandler:
         }
 
     async def answer(self, receive: Receive) -> Response:
-        """Return the answer, complete or as a stream.
+        """Return the answer as one response or as a stream.
 
-        Since the body has been read, the next message from `receive` reports the disconnect.
+        The body must have been read from `receive`, so that its next message is the disconnect.
         """
-        # In a thread, since tokenising a long prompt takes a while.
+        # Tokenising a long prompt takes a while and would block the event loop.
         await asyncio.to_thread(self._submit)
         self._watcher = asyncio.create_task(self._cancel_on_disconnect(receive))
         if self._body.stream:
@@ -57,21 +57,22 @@ class RequestHandler:
         async for _ in self._chunks():
             pass
         choices = [
-            choice.complete(self._completions[index]) for index, choice in enumerate(self._choices)
+            choice.full_choice(self._completions[index])
+            for index, choice in enumerate(self._choices)
         ]
         return JSONResponse(self._enveloped(choices, usage=self._usage))
 
     def _submit(self) -> None:
         requests = self._served.live_requests(self._body)
-        has_calls = self._body.shows_calls(self._served.calls_in_text)
+        shows_calls = self._body.shows_calls(self._served.calls_in_text)
         kind = ChatChoice if self._is_chat else Choice
         try:
             for index, request in enumerate(requests):
                 is_continuation = bool(request.prompt_ids)
-                written = IncrementalDecoder(
+                decoder = IncrementalDecoder(
                     self._served.model.tokenizer, is_continuation=is_continuation
                 )
-                self._choices.append(kind(index, self._body, written, has_calls=has_calls))
+                self._choices.append(kind(index, self._body, decoder, shows_calls=shows_calls))
                 send = partial(self._arrive, index)
                 self._texts.append(self._served.batch.submit(request, send))
         except (QueueFullError, BatchClosedError, SequenceTooLongError) as error:
@@ -79,13 +80,13 @@ class RequestHandler:
             raise _refused(error, self._body.PROMPT) from error
 
     def _arrive(self, index: int, item: LivePiece | LiveEnd) -> None:
-        """Pass an item from the thread of the batch to the event loop."""
-        # The loop may have been closed, since a stopping server does not wait for cancelled texts.
+        """Pass an item from the batch's thread to the event loop."""
+        # The loop may be closed already: a stopping server does not wait for cancelled texts.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._arrivals.put_nowait, (index, item))
 
     async def _cancel_on_disconnect(self, receive: Receive) -> None:
-        # The message also arrives after a complete answer, when there is nothing left to cancel.
+        # This message also arrives after a complete answer. Cancelling then has no effect.
         while (await receive())["type"] != "http.disconnect":
             pass
         self._cancel()
@@ -114,12 +115,12 @@ class RequestHandler:
                         raise self._served.empty_answer(self._completions.values())
                     yield self._choices[index].last_chunk(item.completion)
         finally:
-            # The answer may have been abandoned before its end.
+            # The consumer may stop iterating before all texts have ended.
             self._cancel()
 
     @property
     def _is_empty(self) -> bool:
-        """Whether no answer has a word, and none of them was ended by the token limit."""
+        """Whether all answers are blank and none of them was cut off by the token limit."""
         return not any(
             completion.stopped_by == "length" or self._choices[index].text(completion).strip()
             for index, completion in self._completions.items()

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from toolformer.errors import ToolformerError
 
 CLOSING_SECONDS = 30
-"""Time that running texts have to finish after the signal to stop."""
+"""Seconds that running texts have to finish after the signal to stop."""
 _HEADERS = [
     (
         "content-security-policy",
@@ -21,7 +21,7 @@ _HEADERS = [
 
 
 def make_server(app: ASGIApp, *, closing_seconds: int = CLOSING_SECONDS) -> uvicorn.Server:
-    """Return a server that runs until a signal and then lets running requests finish."""
+    """Return a server that, when signalled to stop, lets running requests finish."""
     config = uvicorn.Config(app, headers=_HEADERS, timeout_graceful_shutdown=closing_seconds)
     return uvicorn.Server(config)
 
