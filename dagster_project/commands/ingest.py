@@ -144,8 +144,8 @@ def _report(
     added = [entry for entry in active if entry.key not in known]
     restored = [entry for entry in active if entry.key in known - keys_before]
     console.say(
-        f"{len(added)} new shards with {sum(entry.records for entry in added)} records; "
-        f"{len(keys_before)} shards existed before."
+        f"New shards: {len(added)} (records: {sum(entry.records for entry in added)}). "
+        f"Earlier shards: {len(keys_before)}."
     )
     if restored:
         console.say(f"{len(restored)} shards were restored with everything computed from them.")

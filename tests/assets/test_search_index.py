@@ -51,7 +51,7 @@ def test_articles_of_wikimedia_are_cut_at_their_headings_and_rejected_records_co
         Passage("2", "Otter", "", "Otters swim.", "u"),
         Passage("3", "Otter", "Use", "None.", "u"),
     ]
-    assert str(tally) == "4 records read, 2 usable, 2 rejected: missing_text 2"
+    assert str(tally) == "Records read: 4, usable: 2, rejected: 2 (missing_text 2)"
 
 
 @pytest.mark.parametrize("source", [WIKIPEDIA_EXCERPT, STARTER_ARTICLES])

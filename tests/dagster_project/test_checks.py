@@ -134,7 +134,7 @@ def test_the_check_of_results_is_stored_for_each_shard_of_a_run(home: Home, shar
     ("found", "line"),
     [
         (ChanceComparison(30, 60, 0, 30, 0, 15), "⟦[Calculator(400 / 1400) -> 0.29]⟧"),
-        (ChanceComparison(25, 144, 5, 30, 1, 5), "none is shown; not told apart from chance"),
+        (ChanceComparison(25, 144, 5, 30, 1, 5), "no example; not distinguishable from chance"),
         (ChanceComparison(25, 144, 0, 0, 0, 0), "the chance level was not measured"),
         (ChanceComparison(0, 144, 0, 30, 0, 0), "Calculator: no example; 0 % of 144 calls kept"),
     ],

@@ -40,7 +40,7 @@ def texts(tmp_path) -> Path:
 def test_losses_are_printed_stored_and_shown(run, home: Home, texts: Path):
     code, out, err = run("ingest", texts)
     assert code == 0, err
-    assert "3 records read, 3 usable." in out
+    assert "Records read: 3, usable: 3." in out
     for words, count in LOST.items():
         (line,) = [line for line in out.splitlines() if words in line]
         assert str(count) in line
@@ -85,7 +85,7 @@ def test_marks_that_are_taken_out_are_kept_beside_the_texts(run, home: Home, tmp
     ]
     other = tmp_path / "b.jsonl"
     other.write_text('{"text": "Without."}\n')
-    assert "text_marks: 0 calculations" in run("ingest", other, "--strip-marks").out
+    assert "text_marks: 0 annotated calculations" in run("ingest", other, "--strip-marks").out
     assert "calculation" not in run("ingest", other).out
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_said_where_nothing_was_lost(run, home: Home, tmp_path):
     path.write_text('{"text": "One text.", "url": "https://a.org", "date": "2013-09-18"}\n')
     code, out, _ = run("ingest", path)
     assert code == 0
-    assert out.splitlines()[-1] == "1 records read, 1 usable."
+    assert out.splitlines()[-1] == "Records read: 1, usable: 1."
 
 
 def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_path):
@@ -102,8 +102,8 @@ def test_each_source_has_a_table_of_its_own(run, home: Home, texts: Path, tmp_pa
     other.write_text('{"text": "One text.", "score": 4}\n')
     code, out, err = run("ingest", texts, other)
     assert code == 0, err
-    assert f"lost or left in: {texts}" in out
-    assert out.index(f"lost or left in: {other}") < out.index("columns that are not read: score")
+    assert f"possible problems: {texts}" in out
+    assert out.index(f"possible problems: {other}") < out.index("columns that are not read: score")
 
 
 def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home, tmp_path):
@@ -113,7 +113,7 @@ def test_a_file_whose_name_is_no_utf8_is_ingested_or_refused_in_words(home: Home
     Path(name).write_text('{"text": "One text."}\n')
     for given, code, said in (
         (name, 1, "is not UTF-8"),
-        (str(folder), 0, "1 records read, 1 usable."),
+        (str(folder), 0, "Records read: 1, usable: 1."),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "dagster_project.cli", "ingest", given],

@@ -37,8 +37,8 @@ class Tally:
             self.rejected[reason] += 1
 
     def __str__(self) -> str:
-        rejected = f", {self.rejected.total()} rejected: {self.reasons}" if self.rejected else ""
-        return f"{self.records} records read, {self.usable} usable{rejected}"
+        rejected = f", rejected: {self.rejected.total()} ({self.reasons})" if self.rejected else ""
+        return f"Records read: {self.records}, usable: {self.usable}{rejected}"
 
     @property
     def reasons(self) -> str:
