@@ -19,7 +19,7 @@ REPORTED_RANKS = 20
 
 
 class TextPosition(NamedTuple):
-    """Position before a token in one of several texts; both count from 0."""
+    """Position before a token in one of several texts; row and position count from 0."""
 
     row: int
     position: int
@@ -124,7 +124,7 @@ class NextTokens(Protocol):
     def log_probability(self, token: int) -> float: ...
 
     def most_likely_except(self, tokens: Sequence[int]) -> int:
-        """Return the most likely token other than these."""
+        """Return the most likely token that is not in `tokens`."""
         ...
 
     def sampled(
@@ -170,7 +170,7 @@ class Contexts(Protocol):
         """Keep at least one row, in this order. A row whose index stays the same is not copied."""
 
     def join(self, others: Sequence[Self]) -> Self:
-        """Return the rows of this batch and others, none of them empty. All of them are used up."""
+        """Return the rows of this batch and of other non-empty batches; all of them are used up."""
         ...
 
 

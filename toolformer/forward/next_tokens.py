@@ -148,5 +148,5 @@ def _tail_tokens(
     probabilities = scaled.double().sub_(normaliser.double()).exp_()
     cumulative = probabilities.scatter_(1, head, 0.0).cumsum_(dim=1)
     tokens = torch.searchsorted(cumulative, remaining, right=True)
-    # Rounding can leave the number just above the sum; then take the most likely token.
+    # Rounding can leave the number just above the sum. In that case, take the most likely token.
     return torch.where(tokens < cumulative.shape[1], tokens, head[:, :1])[:, 0]

@@ -48,7 +48,8 @@ def training_precision(device: str) -> str:
 def is_faster_in_bfloat16() -> bool:
     """Time a matrix product, and return whether bfloat16 is worth its rounding.
 
-    Some processors with AVX512-BF16 are twice as fast in it, others half. Emulation is far slower.
+    Some processors with AVX512-BF16 run it at twice the speed of float32, others at half. Emulation
+    is far slower.
     """
     # Alternate between both and take the minimum, since other work on the machine slows both down.
     timings = [

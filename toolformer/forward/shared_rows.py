@@ -26,11 +26,10 @@ from toolformer.forward.rows import Rows
 if TYPE_CHECKING:
     from transformers import Cache
 
-# Masked keys are removed once there are more of them than this and than a quarter of the longest
-# row.
+# Masked keys are removed once their number exceeds both this and a quarter of the longest row.
 _MAX_MASKED_KEYS = 64
-# Lines without a row are still fed. Dropping them copies the lines that fill the gaps, so it waits
-# until they make up this share of all lines.
+# Lines without a row are still fed. Dropping them means copying other lines into the gaps, so they
+# are dropped only once they make up this share of all lines.
 _MAX_IDLE_LINES = 1 / 8
 
 

@@ -21,7 +21,7 @@ def _id_of(name: object) -> object:
 
 
 def _safe_text(text: object, info: ValidationInfo) -> str | None:
-    # These texts of the server are stored in rows.
+    # The texts come from the server and are stored in table rows.
     return None if text is None else shown(text, key=info.context)
 
 
@@ -38,7 +38,7 @@ class Card:
 
     id: str
     max_model_len: _Length | None = None
-    # Models that differ in one of these fields yield other numbers. vLLM reports only `root`.
+    # Models that differ in one of these fields yield different scores. vLLM reports only `root`.
     root: _SafeText = None
     revision: _SafeText = None
     dtype: _SafeText = None
@@ -108,5 +108,5 @@ def in_form(answer: object, form: TypeAdapter[_Form], url: str, key: str | None)
         value = shown(repr(first["input"]), key=key)
         field = shown(".".join(map(str, first["loc"])), key=key) or "the answer"
         what = f"sent an invalid answer: {field} is {value} ({first['msg']})"
-        # Without the cause, which may contain the key.
+        # The cause may contain the key, so it is not chained.
         raise unexpected_answer(url, what) from None

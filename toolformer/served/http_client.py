@@ -51,7 +51,7 @@ _FIRST_PATIENCE, _LATER_PATIENCE = 10.0, 3600.0
 # A single answer that was cut off late may exceed the patience, so there are always some retries.
 _MIN_ATTEMPTS = 3
 _MAX_RETRY_DELAY, _POLL_SECONDS = 20.0, 1.0
-# Seconds without an answer until the user is informed: after a failed request, and without one.
+# Seconds without an answer until the user is informed, with and without a failed request.
 _SECONDS_OF_FAILURE, _SECONDS_OF_SILENCE = 3.0, 20.0
 _RETRY_STATUSES = frozenset({408, 425, 429})
 _KEY_REMEDY = (

@@ -119,9 +119,9 @@ class ServedModel:
         min_probability: float,
         most: int | None,
     ) -> dict[tuple[int, int, int], float]:
-        """Return the losses of tokens that matter, and inf for others.
+        """Return the losses of tokens that matter, and inf for all other targets.
 
-        Tokens with the largest bounds come first, since their losses may rule others out.
+        Tokens with the largest bounds are scored first, since their losses may rule out the rest.
         """
         losses: dict[tuple[int, int, int], float] = {}
         bounds: dict[tuple[int, int, int], float] = {}
