@@ -316,7 +316,7 @@ def test_a_held_out_shard_is_told_and_not_annotated(
     assert asked == [annotated]
     for arguments in ((), ("--dry-run",)):
         refused = run(*build, "--shards", held_out, *arguments)
-        assert refused.is_one_paragraph_naming(f"not annotated: {held_out}.", "leave these out")
+        assert refused.is_one_paragraph_naming(f"not annotated: {held_out}.", "Leave these out")
 
 
 def test_statistics_of_named_shards_are_told_to_be_of_these(
