@@ -95,7 +95,7 @@ def test_a_model_that_training_would_make_anew_is_told(
         assert outcome.code == 0, outcome.err
         return outcome.out
 
-    assert "not what training would make" not in told("--benchmarks", "perplexity")
+    assert "is out of date" not in told("--benchmarks", "perplexity")
     calibrated = "The minimum call probability of finetuned is out of date"
     assert calibrated in told("--set", "decoding.call_top_k=3")
     given = ("--set", "decoding.min_call_probability=0.5")

@@ -246,11 +246,11 @@ def test_a_shard_that_fails_is_named_and_the_others_go_on_to_the_stages_behind(h
         assert error.startswith("1 shard failed.")
         assert info.path.name in error
         # Of the stage behind the UI says so, and a retry from failure makes it too.
-        assert "Left out" not in error
+        assert "skipped" not in error
         last = result.failure_data_for_node(MERGING.name)
         assert last
         assert last.user_failure_data
-        assert str(last.user_failure_data.description).endswith(f"failed for them: {SHARD}.")
+        assert str(last.user_failure_data.description).endswith(f"earlier stage failed: {SHARD}.")
         assert partitions(result) == [OTHER] * 2
         assert [failed_partitions(instance, name) for name in stages] == [{SHARD}] * 2
         info.path.write_bytes(rows)
