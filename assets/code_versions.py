@@ -22,7 +22,7 @@ from toolformer.sources.manifest import ShardEntry
 
 # Each round and variant has its own partitions, so these settings never make a partition stale.
 _SELECTS_OUTPUT = ("sampling.round", "training.variant")
-# A shard of no configured source: the tools that a source allows matter only to its own shards.
+# Belongs to no source, because the tools that a source allows affect only its own shards.
 _ANY_SHARD = ShardEntry("", "", 0, 0, "", is_held_out=False)
 # Separates the digests of the rounds.
 _SEPARATOR = "-"
@@ -40,8 +40,9 @@ def code_version_tags(
 ) -> Callable[[str | None], Mapping[str, str]]:
     """Return a function from a partition to the code version tag of its materialisation.
 
-    It uses the settings and files of this run; Dagster would ignore the run's overrides. Digests
-    of other rounds come from the last materialisation, as this run does not make their rows.
+    The function uses the settings and files of this run, because Dagster would ignore the run's
+    overrides. It copies digests of other rounds, whose rows this run does not make, from the last
+    materialisation.
     """
     resource: SettingsResource = context.resources.settings
     home, own = Home.find(), resource.load()

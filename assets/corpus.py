@@ -84,7 +84,8 @@ def skipped_files_by_source(
 def sync_shards(home: Home, warehouse: Warehouse, instance: dg.DagsterInstance) -> list[ShardEntry]:
     """Set aside, restore and register shards as the manifest says; return the active ones.
 
-    Checks all shards, to complete what a killed run began. The caller holds `Home.shards_lock`.
+    Checks all shards, so that work of a killed run is completed. The caller holds
+    `Home.shards_lock`.
     """
     manifest = Manifest.load(home.sources)
     aside = warehouse.retired()
@@ -104,7 +105,7 @@ def _store_cut(run: Run, cut: list[tuple[ShardEntry, CutShard]]) -> None:
 
 
 def _report(run: Run, texts: dg.AssetMaterialization) -> None:
-    """Log an event, and consume it from the queue in which Dagster would keep it in memory."""
+    """Log an event and remove it from Dagster's queue, which would keep it in memory."""
     run.context.log_event(texts)
     for _ in run.context.op_execution_context.consume_events():
         pass
@@ -133,7 +134,7 @@ def retire_shards_of(
 
 def _update(run: Run) -> ManifestUpdate:
     context, home, corpus = run.context, run.home, run.settings.corpus
-    # One progress line per source: each line becomes an event in Dagster's database.
+    # Log only one line per source, because each line becomes an event in Dagster's database.
     shown = cache(partial(run.progress, "reading records"))
     update = update_manifest(
         home.sources,

@@ -1,8 +1,8 @@
-"""Collects the private names of Dagster 1.13.27 that are needed; no other module imports any.
+"""Collects the private names of Dagster 1.13.27 that we use; no other module imports any.
 
-- `REPOSITORY_ORIGIN`, `InMemoryJob`, `execute_run`: give runs of commands the code location of the
-  UI, which lists and relaunches them by it. `dg.execute_job` sets none, and `execute_in_process`
-  replaces the executor.
+- `REPOSITORY_ORIGIN`, `InMemoryJob`, `execute_run`: give a command's runs the UI's code location,
+  by which the UI lists and relaunches runs. `dg.execute_job` sets no code location, and
+  `execute_in_process` replaces the executor.
 - `InstanceRef`, `NO_MIRROR`: `dg.DagsterInstance.from_config` cannot override dagster.yaml.
 - `keep_records_open`: Dagster has no setting that keeps the SQLite files of events open.
 - `get_output_asset_events`, `AssetExecutionType`: we report each partition when it is made, with
@@ -49,8 +49,8 @@ __all__ = [
 ]
 
 get_output_asset_events = _get_output_asset_events
-# The code location in workspace.yaml, a file that only a clone has. The UI shows a run on the pages
-# of jobs and on the timeline only if the run has the same code location.
+# Must equal the code location in workspace.yaml, a file that only a clone has. Otherwise the UI
+# would show the run neither on the pages of jobs nor on the timeline.
 REPOSITORY_ORIGIN = RemoteRepositoryOrigin(
     ManagedGrpcPythonEnvCodeLocationOrigin(
         LoadableTargetOrigin(module_name="dagster_project.definitions"), location_name="toolformer"

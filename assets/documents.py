@@ -32,7 +32,7 @@ from warehouse.warehouse import Warehouse
 DOCUMENTS, REJECTED_RECORDS, READING_LOSSES = "documents", "rejected_records", "reading_losses"
 TEXT_MARKS = "text_marks"
 _TABLES = (REJECTED_RECORDS, READING_LOSSES, TEXT_MARKS, DOCUMENTS)
-# Bump the version when the same records give other rows: every source is then cut again. Sources
+# Bump the version if the same records now give other rows; every source is then cut again. Sources
 # are also cut again after an upgrade of these readers, which may read records differently.
 _VERSION, _READERS = "4", ("gensim", "python-dateutil")
 _MAX_NAMED = 5
@@ -75,7 +75,7 @@ def texts_fingerprint(entry: ShardEntry, cut: CutShard | None = None) -> Fingerp
 
 
 def stored_texts(warehouse: Warehouse) -> StoredTexts:
-    """Return the version of the readers, the shards with all tables, and those set aside."""
+    """Return the readers' version, the shards that have all tables, and the shards set aside."""
     stored = warehouse.shards_with(_TABLES)
     readers = (f"{name}={importlib.metadata.version(name)}" for name in _READERS)
     return StoredTexts(" ".join((_VERSION, *readers)), stored, warehouse.retired())
@@ -86,7 +86,7 @@ def store_texts(
 ) -> Iterator[dg.AssetMaterialization]:
     """Store cut shards in the order of the source, and yield one Dagster event for each.
 
-    A shard that is stored already is not read again and gives no event.
+    A shard that is already stored is neither read again nor reported.
     """
     together: list[tuple[ShardEntry, CutShard]] = []
     records = 0

@@ -111,7 +111,7 @@ def _described_tool(settings: Settings, home: Home, name: str) -> Any:
 def _own_files(settings: Settings, home: Home, name: str) -> Iterator[object]:
     """Yield the class of a third-party tool, and digests of its code and of files in its options.
 
-    Folders and data files of a server's command count only by name: the tool may write to them.
+    Folders and data files in a server's command count only by name, as the tool may write to them.
     """
     target = settings.tools.targets.get(name, "")
     yield target

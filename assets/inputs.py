@@ -78,7 +78,7 @@ class Expected:
             )
 
     def check_unchanged(self, now: "Expected") -> None:
-        """Raise InputChangedError if the output would be made from something else by now."""
+        """Raise InputChangedError if the output would now be made from other inputs."""
         if now == self:
             return
         newest = {stage_input.name: stage_input for stage_input in now.inputs}
@@ -121,7 +121,7 @@ def fingerprints_of(inputs: Mapping[str, Input]) -> dict[str, str]:
 
 
 def find_mismatch(inputs: Iterable[Input]) -> str | None:
-    """Say, in a clause, which input was replaced after another was made from it; None if none."""
+    """Return a clause that names an input replaced after another was made from it, or None."""
     inputs = tuple(inputs)
     fingerprints = {stage_input.name: stage_input.fingerprint for stage_input in inputs}
     for stage_input in inputs:

@@ -48,7 +48,7 @@ class Output(ABC):
 
     @abstractmethod
     def expected(self) -> Expected:
-        """Return what the output would be made from now; called again before publishing."""
+        """Return the inputs and fingerprint as of now; called again before publishing."""
 
     @abstractmethod
     def stored(self) -> Mapping[str, str] | None:
@@ -77,7 +77,7 @@ class Output(ABC):
         return dg.DataVersion((self.stored() or {})[FINGERPRINT])
 
     def ensure(self) -> str:
-        """Make the output if it is stale; return its state, `up to date` if it was not."""
+        """Make the output if it is stale; return its state, or `up to date` if it was not stale."""
         is_device_held = not self.needs_device
         while True:
             # Take the device before the lock. A run keeps the device until it ends, so a run that
@@ -94,7 +94,8 @@ class Output(ABC):
                     state = self.make(expected)
                 else:
                     continue
-                # Also if it is up to date: a kill may have come between storing and removing.
+                # Remove it even if the output is up to date: a run may have been killed between
+                # storing the output and removing the folder.
                 if self.scratch_folder is not None:
                     shutil.rmtree(self.scratch_folder, ignore_errors=True)
                 return state
@@ -124,7 +125,7 @@ class OutputRows:
 class PartitionOutput(Output):
     """A partition of the warehouse.
 
-    Set `fingerprint_omits_rows` if the fingerprint must be known before the rows are.
+    Set `fingerprint_omits_rows` if the fingerprint must be known before the rows are computed.
     """
 
     address: Address
@@ -198,7 +199,7 @@ def merge_shards(parts: Iterable[PartitionRows]) -> PartitionRows:
 def publish(run: Workspace, made: PartitionRows) -> None:
     """Store partitions, or raise ShardNotFoundError if a shard was retired while they were made.
 
-    Rows of a retired shard would count, and would win over the rows that are restored with it.
+    Rows of a retired shard would count, and would override the rows that are restored with it.
     """
     if shards := {shard for _, of_shards in made.values() for shard in of_shards} - {ALL}:
         manifest = Manifest.load(run.home.sources)

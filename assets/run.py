@@ -14,7 +14,7 @@ RESOURCES = {"settings", "toolbox"}
 
 
 class Run(Workspace):
-    """Workspace of an asset's run; `variant` wins over the setting `training.variant`."""
+    """Workspace of an asset's run; `variant` overrides the setting `training.variant`."""
 
     def __init__(self, context: dg.AssetExecutionContext, *, variant: str | None = None):
         resource: SettingsResource = context.resources.settings

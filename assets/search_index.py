@@ -29,7 +29,7 @@ from tools.retrieval.wikipedia_index import build_index
 
 
 def articles_identity(settings: Settings, _home: Home) -> object:
-    """Return what identifies the articles in the code version; remote ones count by address."""
+    """Identify the articles for the code version; remote articles count only by address."""
     source = settings.wikipedia_index.source
     return source if "://" in source else identity_or_none(_digest_of_articles, settings)
 

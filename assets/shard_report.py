@@ -1,4 +1,4 @@
-"""Collects what the page of an asset shows of a shard."""
+"""Collects the counts and the preview that an asset's page shows for a shard."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -105,5 +105,5 @@ class ShardRows:
 
 
 def state_of(geometry: Mapping[str, str]) -> str:
-    """Return the state of a partition by the metadata of its batches."""
+    """Return the state of a partition, derived from the metadata of its batches."""
     return DONE_REGROUPED if geometry.get("regrouped") == "true" else DONE

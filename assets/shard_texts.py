@@ -18,7 +18,7 @@ from warehouse.warehouse import Warehouse
 def texts_in(warehouse: Warehouse, shard: str) -> tuple[dict[str, Document], dict[WindowKey, str]]:
     """Return the documents of a shard by id, and the contexts of their first windows.
 
-    Before training, contexts serve only to check what a call may know; `Document` has none.
+    Before training, contexts serve only to check what a call may know, so `Document` omits them.
     """
     frame = warehouse.read_partition("documents", shard, ALL)
     documents = {

@@ -1,6 +1,7 @@
 """Defines how a stage is declared: what it reads, what it depends on, what it needs.
 
-Its asset, its fingerprints, build plans and the tables of stages in the docs follow from it.
+The asset, fingerprints and build plans of a stage, and its rows in the docs, are derived from the
+declaration.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,8 +64,8 @@ class FingerprintPart:
     """Named part of a fingerprint that is neither an input nor a single setting.
 
     Attributes:
-        value: computes it from the source of a shard, not from the shard; None if the caller of
-            `Stage.fingerprint` passes it.
+        value: computes the part from a shard's source, not from the shard; None if the caller of
+            `Stage.fingerprint` passes the part.
         code_version_value: computes what the code version covers if `value` is None; by default
             the settings.
     """
@@ -83,7 +84,7 @@ class Stage:
         name: also the name of its asset, and of the table of a `ShardStage`.
         version: bumped when the meaning of its rows changes; see `assets/code_versions.py`.
         reads_all: assets of which each output reads all partitions.
-        table: table whose columns the page of its asset shows; None for the one of its name.
+        table: table whose columns the asset's page shows; None for the table named like the stage.
         settings: paths such as `tools.*.sampling_threshold`; a section includes all settings in it.
     """
 
@@ -141,7 +142,8 @@ class ShardStage(Stage):
         tokens_fed: rough number of tokens fed per token of text and per sample, for plans made
             before costs have been measured.
         compute: returns the rows for a `PartitionRun`; its docstring describes the asset.
-        compute_batch: `compute` for several shards; no side tables, costs, device, checkpoints.
+        compute_batch: `compute` for several shards, without side tables, costs, device and
+            checkpoints.
         prepare_shard: returns what all tools share, given a `ShardRun` and a shard; it runs once
             per version of the shard's texts.
     """
@@ -209,7 +211,7 @@ def always(_partition: Partition) -> bool:
     return True
 
 
-# Annotation does not depend on the asset of the finetuned model, which would be a cycle.
+# Annotation must not depend on the asset of the finetuned model: the dependency would be a cycle.
 ANNOTATOR = FingerprintPart(
     "language_model",
     (

@@ -22,7 +22,8 @@ _PARTITIONS: dict[str, dg.PartitionsDefinition[Any]] = {
     PER_EVALUATION: EVALUATIONS,
 }
 _Condition = dg.AutomationCondition
-# For assets that summarise all shards: run again after an upstream asset, once none is running.
+# For assets that summarise all shards: run again after an upstream asset has run, once no upstream
+# asset is running.
 REFRESH_AFTER_DEPENDENCIES = (
     _Condition.any_deps_updated().since(_Condition.newly_requested() | _Condition.newly_updated())
     & ~_Condition.any_deps_in_progress()

@@ -133,7 +133,7 @@ def _warning(found: Mapping[str, str]) -> dg.AssetCheckResult:
 
 
 def changed_settings(store: Warehouse, rounds: Sequence[Settings]) -> dict[str, str]:
-    """Return by path the settings that changed since stored calls were made, as text."""
+    """Return, as text by path, the settings that changed since stored calls were made."""
     by_round = {settings.sampling.round: settings for settings in rounds}
     changed = defaultdict[str, dict[str, set[str]]](lambda: defaultdict(set))
     now = dict[str, str]()

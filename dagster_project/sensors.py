@@ -24,7 +24,7 @@ from toolformer.sources.source import Source, check_path
 
 # A file that grew between two scans of the inbox is still being written.
 _SECONDS_BETWEEN_SCANS = 30
-# Includes the first run. A changed entry starts again at 0.
+# The first run counts too. The count of a changed entry starts again at 0.
 _MAX_RUNS_PER_ENTRY = 3
 # Latest runs of the sensor that are searched for failures.
 _MAX_RECENT_RUNS = 100
@@ -50,8 +50,8 @@ def inbox(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReaso
         return dg.SkipReason(explained(error))
     folder = home.inbox
     folder.mkdir(parents=True, exist_ok=True)
-    # By entry: `seen` has the state at the last scan, `requested` the state for which runs were
-    # requested, and how many.
+    # Both are by entry: `seen` has the state at the last scan; `requested` has the state for which
+    # runs were requested, and the number of these runs.
     seen, requested = json.loads(context.cursor or "[{}, {}]")
     now = entries_of(folder)
     stable = [name for name, state in now.items() if seen.get(name) == state]

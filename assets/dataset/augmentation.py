@@ -37,7 +37,8 @@ def augment_texts(work: PartitionRun) -> OutputRows:
     texts = {key: text for key, text in documents.items() if key in with_calls}
     cut = windows_of(texts, work.run.base_tokenizer, window_tokens=window_tokens)
     windows = {window.key: window for window in cut}
-    # In a chained round a text keeps the call after which the others were sampled.
+    # In a chained round, each text also keeps its call from the previous round, after which the
+    # other calls were sampled.
     first_calls = first_calls_in(warehouse, shard, work.settings)
     calls: dict[WindowKey, list[KeptCall]] = {}
     for row in kept.iter_rows(named=True):

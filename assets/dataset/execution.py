@@ -43,7 +43,7 @@ _DONE_BUT_LOST = (
 def texts_and_tokenizer(
     run: ShardRun, shard: str
 ) -> tuple[Mapping[str, Document], Mapping[WindowKey, str], Tokenizer]:
-    """Return texts by id, what is known before each, and the tokenizer that measures results."""
+    """Return texts by id, the context before each, and the tokenizer that measures results."""
     documents, known = texts_in(run.warehouse, shard)
     # In a chained round the result of the first call comes before all other calls.
     for (document_id, _), call in first_calls_in(run.warehouse, shard, run.settings).items():
@@ -75,7 +75,7 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
                 "arguments", "document_id", "character_offset"
             ).iter_rows()
         ],
-        # Without a prompt the model reads a text only up to the call that it samples.
+        # A model without a prompt reads a text only up to its own call, so it cannot peek.
         [
             work.partition.prompt is not None or proposed == PROPOSED_CALL
             for proposed in calls["proposed"]
@@ -96,7 +96,8 @@ def execute_candidates(work: PartitionRun) -> OutputRows:
     ]
     given_up = sum(answer["reason"] == GIVEN_UP for answer in answers)
     lost = sum(answer["reason"] in ("timeout", "transient_error") for answer in answers)
-    # Stale at once, so that the next build makes these calls and the later stages again.
+    # Mark the output as stale at once, so that the next build repeats these calls and the later
+    # stages.
     unfinished = work.expected.fingerprint.with_parts({"given_up_calls": given_up})
     return OutputRows(
         typed_frame("executed_calls", rows),
@@ -130,11 +131,11 @@ def answered_samples(
 ) -> list[dict[str, Any]]:
     """Make calls like `answered_calls`, except those that peek, and add the column `peeks`.
 
-    A call peeks if its arguments hold a number or a name that occurs in the text only after it.
+    A call peeks if its arguments hold a number or a name that the text has only after the call.
 
     Args:
-        could_peek: per call, whether the model or tool that wrote it saw the text after it.
-        known: what else comes before a text besides its title, by its first window.
+        could_peek: per call, whether the model or tool that wrote it saw the text after the call.
+        known: context that precedes a text in addition to its title, by the text's first window.
     """
     peeked = _peeked(tool, calls, could_peek, known)
     is_made = [not words or work.settings.execution.allows_peeking for words in peeked]
@@ -200,7 +201,7 @@ EXECUTED_CALLS = ShardStage(
     prepare_shard=texts_and_tokenizer,
     compute=execute_candidates,
     report=report_results,
-    # A tool with a model waits for the device here, before the deadline of a call starts.
+    # Wait for the device here, so that the wait does not count against the deadline of a call.
     needs_device=lambda partition: partition.tool_name in partition.toolbox.on_device,
     are_tools_concurrent=True,
 )

@@ -43,7 +43,7 @@ class Pipeline:
         return table != DOCUMENTS and self[table].per == PER_TOOL
 
     def direct_inputs(self, stage: ShardStage) -> tuple[str, ...]:
-        """Return the inputs of a stage that the fingerprint of another input does not cover."""
+        """Return the inputs of a stage, except those that another input's fingerprint covers."""
         return self._nearest[stage.name]
 
     def made_from(self, table: str) -> set[str]:
@@ -82,7 +82,7 @@ class Pipeline:
         return inputs
 
     def expected(self, stage: ShardStage, partition: Partition, warehouse: Warehouse) -> Expected:
-        """Return what an output would be made from now.
+        """Return the inputs and fingerprint that an output would have if it were made now.
 
         Raises NoCallsError if the tool has no rows of an input, and MissingTextsError if the texts
         of the shard are missing.
@@ -90,7 +90,7 @@ class Pipeline:
         inputs: dict[tuple[str, str], Input] = {}
         if self.is_merging(stage):
             if DOCUMENTS in stage.reads:
-                # Raise if the texts are missing. Otherwise every tool would be left out, silently.
+                # Raise here if the texts are missing; otherwise every tool is left out silently.
                 self._input(DOCUMENTS, ALL, partition, warehouse)
             merged, _ = self.merged(stage, partition, warehouse)
             for name, partitions in merged.items():
@@ -107,7 +107,7 @@ class Pipeline:
     def previous_round_inputs(
         self, stage: ShardStage, partition: Partition, warehouse: Warehouse
     ) -> dict[tuple[str, str], Input]:
-        """Return the inputs from the previous round, none unless rounds are chained."""
+        """Return the inputs from the previous round; empty unless rounds are chained."""
         sampling, inputs = partition.settings.sampling, {}
         for table in stage.reads_previous_round if sampling.is_chained else ():
             name = name_in_round(sampling.round - 1, ALL)
@@ -137,11 +137,11 @@ class Pipeline:
         *,
         besides: Collection[str] = (),
     ) -> tuple[dict[str, tuple[Input, ...]], dict[str, str]]:
-        """Return the partitions to merge by tool, and by tool why others are left out.
+        """Return the partitions to merge by tool, and the reason for each tool left out.
 
         Stored calls count even if their tool cannot run here. A tool is left out if it is switched
-        off, or if its partitions do not belong together until it is built again. Tools among
-        `besides` are ignored.
+        off, or if its partitions do not match and must be built again. Tools among `besides` are
+        ignored.
         """
         shard, settings = partition.shard, partition.settings
         round_number = settings.sampling.round
@@ -169,7 +169,7 @@ class Pipeline:
                 left_out[name] = "a partition of its calls is missing"
             elif mismatch is not None:
                 left_out[name] = mismatch
-            # Calls that were sampled in other windows have other positions.
+            # Calls sampled in windows of another length cannot be merged: their positions differ.
             elif sampled_in not in (None, json.dumps(settings.corpus.window_tokens)):
                 left_out[name] = f"sampled in windows of {sampled_in} tokens"
             else:
@@ -194,7 +194,7 @@ class Pipeline:
         return stored
 
     def _tables_of_tools(self, stage: ShardStage) -> list[str]:
-        """Return the tables with one output per tool that a stage reads, the nearest first."""
+        """Return the per-tool tables that a stage reads, the nearest upstream table first."""
         nearest = self.direct_inputs(stage)
         tables_of_tools = [table for table in stage.reads if self.is_per_tool(table)]
         return sorted(tables_of_tools, key=lambda table: table not in nearest)

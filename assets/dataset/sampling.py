@@ -195,7 +195,7 @@ def _check_windows(
 
 
 def keep_prompt(warehouse: Warehouse, prompt: str) -> None:
-    """Store a prompt under the digest by which fingerprints name it; its file may change.
+    """Store a prompt under its digest, since fingerprints name only that and its file may change.
 
     Two runs may store the same prompt at once, because their rows are equal.
     """
@@ -249,7 +249,7 @@ def _proposals(partition: Partition) -> object:
 
 
 def _sampling_version(partition: Partition) -> str:
-    """Return the tool's version without what only affects answers, such as an index."""
+    """Return the tool's version without parts that affect only answers, such as an index."""
     return partition.tool.sampling_version or partition.tool.version
 
 

@@ -63,7 +63,7 @@ def score_calls(work: PartitionRun) -> OutputRows:
         )
     ]
     scoring: ShardScoring = work.shared
-    # Each pass has a folder inside that of the output, so that all are removed together.
+    # Each pass has a folder inside the output's folder, so that all passes are removed together.
     scored = scoring.score(
         work.partition.tool_name, calls, lambda name, state: work.checkpoint(state, within=name)
     )
@@ -98,7 +98,7 @@ def report_losses(rows: ShardRows, report: ShardReport) -> None:
 def calls_to_score(
     executed: pl.DataFrame, candidates: pl.DataFrame, tool_name: str
 ) -> list[ScoredCall]:
-    # The left join keeps the order of the results, which is that of the candidates in every run.
+    # The left join keeps the order of the results, which in every run is the candidates' order.
     calls = executed.filter(pl.col("status") == "executed").join(
         candidates.select("call_id", "document_id", "window_index", "position", "arguments"),
         on="call_id",

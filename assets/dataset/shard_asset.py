@@ -15,10 +15,11 @@ _INDEXES = dg.AssetSelection.assets("wikipedia_index", "passage_index")
 _OF_ALL_SHARDS = dg.AssetSelection.assets("corpus_manifest") | _INDEXES
 
 _Condition = dg.AutomationCondition
-# What the sensor `annotate_new_shards` runs. A failed shard waits for a person or a change.
+# Selects what the sensor `annotate_new_shards` runs. A failed shard runs again only if a person
+# starts it or something upstream changes.
 NEW_OR_STALE = (
     (
-        # Unlike Dagster's `eager`, also what is missing at the first evaluation.
+        # Unlike Dagster's `eager`, request also partitions missing at the first evaluation.
         _Condition.missing().newly_true()
         | _Condition.code_version_changed()
         # A new manifest never changes the shards that it had before.
@@ -26,7 +27,7 @@ NEW_OR_STALE = (
         # Every `prepare` materialises the indexes, but they rarely change.
         | _Condition.any_deps_match(_Condition.data_version_changed()).allow(_INDEXES)
     ).since(_Condition.newly_requested() | _Condition.newly_updated())
-    # Without an index, the tools that search it are left out, and the others run.
+    # A missing index blocks no shard: tools that search it are left out, and other tools run.
     & ~_Condition.any_deps_missing().ignore(_INDEXES)
     & ~_Condition.any_deps_in_progress()
     & ~_Condition.in_progress()

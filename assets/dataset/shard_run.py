@@ -49,10 +49,11 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 NOT_SAMPLED = "not sampled"
-# For a step in which calls were given up, after 10, 30 and 70 s. A `retry_policy` of the asset
+# Retries a step in which calls were given up, after 10, 30 and 70 s. A `retry_policy` of the asset
 # would also retry bugs and interrupted steps.
 RETRIES = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL)
-# Limits of a batch: each shard takes a lock, and beyond this many records batching saves little.
+# Maximum number of shards and of records per batch. Each shard takes a lock, and a batch of more
+# records saves little.
 _SHARDS_TOGETHER, _RECORDS_TOGETHER = 64, 4096
 # Returns what a stage makes once per shard, given the versions of the shard's inputs.
 Share = Callable[[tuple[str, ...]], Any]
@@ -60,7 +61,7 @@ Share = Callable[[tuple[str, ...]], Any]
 
 @dataclass(frozen=True, slots=True)
 class PartitionRun:
-    """One output while it is made."""
+    """An output that is being made."""
 
     run: "ShardRun"
     partition: Partition
@@ -93,7 +94,7 @@ class PartitionRun:
         return self._shared(tuple(versions))
 
     def read(self, table: str) -> pl.DataFrame:
-        """Return the rows of an input, those of all tools if the stage merges them."""
+        """Return the rows of an input, from all tools if the stage merges tools."""
         stage = self.run.stage
         if table not in (*stage.reads, *stage.reads_previous_round):
             raise ValueError(
@@ -108,9 +109,9 @@ class PartitionRun:
         return pl.concat(frames or [typed_frame(table, [])])
 
     def checkpoint(self, depends_on: str = "", *, within: str = "") -> Checkpoint:
-        """Open the checkpoint of the output, or that of one pass in the folder `within`.
+        """Open the checkpoint of the output or, in the folder `within`, of one of its passes.
 
-        `depends_on` is what the steps depend on besides the fingerprint.
+        `depends_on` names anything besides the fingerprint on which the steps depend.
         """
         folder = self.run.checkpoint_folder(self.address) / within
         digest = self.expected.fingerprint.digest
@@ -166,7 +167,7 @@ class _StageOutput(PartitionOutput):
         return PartitionRun(self.run, self.partition, expected, self.address, self.shared)
 
     def finished(self, work: PartitionRun, made: OutputRows) -> OutputRows:
-        """Check what the stage made, and add costs and metadata to it."""
+        """Check the rows that the stage made, and add costs and metadata to them."""
         self.run.check_annotator()
         self.run.is_unfinished |= made.actual_fingerprint is not None
         stage = self.run.stage
@@ -181,7 +182,7 @@ class _StageOutput(PartitionOutput):
                 f"The stage {stage.name!r} did not make {', '.join(sorted(missing))}, which its "
                 "declaration names."
             )
-        # All costs of an output are in one partition, so that none of an earlier run remains.
+        # All costs of an output share a partition, so that no costs of an earlier run remain.
         costs = [{**work.keys, **asdict(cost)} for cost in made.costs]
         side_tables = {**made.side_tables, "stage_costs": typed_frame("stage_costs", costs)}
         metadata = {**made.metadata, RUN: self.run.context.run.run_id}
@@ -218,7 +219,7 @@ class ShardRun(Run):
         failures: dict[str, Exception] = {}
         reports = PartitionReports(self.context)
         failed_before = failed_shards(self.context, self.pipeline.made_from(self.stage.name))
-        # Dagster reads all registered partitions whenever it is asked for these.
+        # Ask for the keys only once: Dagster then reads all registered partitions.
         keys = self.context.partition_keys
         left_out = [key for key in keys if key in failed_before]
         remaining = [key for key in keys if key not in failed_before]
@@ -313,7 +314,7 @@ class ShardRun(Run):
     def _make_together(self, shards: Sequence[str]) -> None:
         """Make the outputs of small shards in one batch, if the stage can, to save SQL statements.
 
-        If the batch fails, each shard is made alone afterwards, so that only the faulty one fails.
+        If the batch fails, the shards are made one by one, so that only the faulty shard fails.
         """
         compute, outputs = self.stage.compute_batch, defaultdict[str, list[_StageOutput]](list)
         if compute is None:
@@ -345,7 +346,7 @@ class ShardRun(Run):
                 self._made |= {work.address: rows.state for (_, work), rows in made}
 
     def _import_transformers(self) -> None:
-        """Import before threads start: concurrent first imports fail on its lazy modules."""
+        """Import before threads start: concurrent first imports of its lazy modules fail."""
         _ = self.base_tokenizer
         if self.tools.on_device & self.tools.tools.keys():
             from transformers import AutoTokenizer  # noqa: F401

@@ -98,14 +98,15 @@ class Answers(EvaluationPartition):
         self.before_storing()
         if not failed:
             return OutputRows(frame)
-        # Stale at once, so that the next run asks the failed items; the other answers are kept.
+        # Mark the partition as stale at once, so that the next run asks the failed items again. The
+        # other answers are kept.
         unfinished = expected.fingerprint.with_parts({"failed_calls": failed})
         return OutputRows(
             frame, {_UNFINISHED_OF: digest}, DONE_BUT_FAILED, actual_fingerprint=unfinished
         )
 
     def _fingerprint(self, items: Sequence[BenchmarkItem]) -> Fingerprint:
-        """Return the fingerprint of answers; settings of tools and calls count only with calls."""
+        """Return the fingerprint of answers; it omits tools and calls if calls are disabled."""
         benchmark, settings, mode = self.questions.benchmark, self.run.settings, self.mode
         parts: dict[str, object] = {
             "questions": questions_digest(benchmark, items),

@@ -58,7 +58,8 @@ def compare(run: Run) -> dict[str, Metric]:
     return benchmarks
 
 
-# Comparing takes seconds, and a concurrent evaluation stores a partition only every few minutes.
+# A retry usually succeeds: comparing takes seconds, and a concurrent evaluation stores a partition
+# only every few minutes.
 @retry(retry=retry_if_exception_type(InputChangedError), stop=stop_after_attempt(3), reraise=True)
 def _compare_benchmark(run: Run, name: str, metric: Metric) -> None:
     _Comparison(run=run, address=("score_intervals", ALL, name), metric=metric).ensure()
@@ -137,8 +138,8 @@ def _differences(cells: Cells, metric: Metric, seed: int) -> list[dict]:
 def compared(cells: Iterable[tuple[str, str]]) -> Iterator[tuple[_Cell, _Cell]]:
     """Yield the pairs to compare, each with the later cell first.
 
-    These are one model in two modes; two models in the same mode, disabled or enabled; and a model
-    with calls against the baselines without calls: base, and `plain` of its round.
+    A pair is one model in two modes; two models in the same mode, disabled or enabled; or a model
+    with calls and a baseline without calls (base, or `plain` of the model's round).
     """
     in_order = sorted((_Cell(*cell) for cell in cells), key=_rank)
     for other, cell in combinations(in_order, 2):

@@ -56,5 +56,5 @@ def _now(work: Workspace, name: str) -> object:
         _, held_out = training_and_held_out_shards(work.home)
         return fingerprints_of(partition_inputs(work.warehouse, "documents", held_out))
     identity = texts_of_benchmark(name, work.settings).identity
-    # In the form in which fingerprints store it.
+    # Return the identity in the form in which fingerprints store it, so that the two compare equal.
     return json.loads(Fingerprint.of({name: identity}).parts[name])

@@ -26,7 +26,7 @@ from toolformer.home.wiring.toolbox import Toolbox, open_toolbox
 from toolformer.settings.sections import Settings
 from warehouse.schema import ALL
 
-# Takes minutes on two cores, so a kill loses little, and still fills a batch.
+# A part of this size takes minutes on two cores, so a kill loses little, but it fills a batch.
 _ITEMS_PER_PART = 250
 # Number of unusable rows of a benchmark that are logged.
 _MAX_NAMED = 5
@@ -56,7 +56,7 @@ class Evaluator:
         if evaluation.is_text(name):
             self._read(name, model)
         else:
-            # The copy of the base model serves only texts, and takes memory here.
+            # Only texts need the copy of the base model; here it would only occupy memory.
             self.run.holder.drop_second_model()
             self._ask(name, model, modes)
         # Earlier scores would appear next to the new ones in the report and on the model's card.
@@ -106,7 +106,7 @@ class Evaluator:
             if part.count:
                 self._ensure(replace(part, before_storing=clear_up))
                 part.progress(part.count, None)
-        # Needed if all parts were up to date.
+        # No part has cleared up if all of them were up to date.
         clear_up()
 
     def _answers(
@@ -137,7 +137,7 @@ class Evaluator:
                         run=self.run,
                         name=name,
                         model=model,
-                        # People wait for the whole benchmark, not for a part.
+                        # Show progress of the whole benchmark, since that is what users wait for.
                         progress=partial(_show_total, show, done, total),
                         questions=questions,
                         mode=mode,
@@ -166,7 +166,7 @@ class Evaluator:
     def _empty_stale(self, prefix: str, asked: Set[str], unanswered: Mapping[str, Answers]) -> None:
         """Remove rows of other items, models or settings, also in modes that are not asked now.
 
-        Called only when there are new rows: a model that cannot be loaded costs no old ones.
+        Called only when there are new rows, so that a model that cannot be loaded loses no rows.
         """
         for part in self.run.warehouse.partitions(TABLE):
             name = part.name

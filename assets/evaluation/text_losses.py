@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Losses(EvaluationPartition):
     """Losses of a text or of the held-out shards, with calls disabled.
 
-    So p(` [`) is 0, and tokens ` [` are left out of every model's mean (paper §4.2, "disabled").
+    Disabled calls mean that p(` [`) is 0, so every model's mean leaves out tokens ` [` (§4.2).
     """
 
     held_out: Sequence[str]
@@ -45,7 +45,7 @@ class Losses(EvaluationPartition):
     def expected(self) -> Expected:
         settings, documents = self.run.settings, self._documents()
         parts = {
-            # Always the current identity: another run may train the model while this one waits.
+            # Read the identity each time: another run may train the model while this one waits.
             IDENTITY: identity_of(self.model, settings),
             "held_out_documents": fingerprints_of(documents),
             "file": None if documents else hex_digest_of_file(text_file(self.name, settings)),
@@ -101,7 +101,7 @@ class Losses(EvaluationPartition):
         )
 
     def _chosen(self, windows: Iterable[Window]) -> list[Window]:
-        """Choose windows at random, so that other windows do not change the choice."""
+        """Choose windows by seeded rank, which does not depend on the other windows."""
         evaluation = self.run.settings.evaluation
 
         def rank(window: Window) -> bytes:

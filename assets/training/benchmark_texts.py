@@ -50,7 +50,7 @@ def benchmark_texts(settings: Settings) -> dict[str, BenchmarkTexts]:
 def benchmark_identities(
     settings: Settings, names: Iterable[str] | None = None
 ) -> dict[str, object]:
-    """Return what benchmark texts depend on, by default of all; None for a missing file."""
+    """Return what benchmark texts depend on, by default all; None if a benchmark lacks a file."""
     return {
         name: identity_or_none(lambda name=name: texts_of_benchmark(name, settings).identity)
         for name in names or _named(settings)
@@ -67,7 +67,7 @@ def texts_of_benchmark(name: str, settings: Settings) -> BenchmarkTexts:
     if name == PERPLEXITY:
         return BenchmarkTexts(None, lambda: ())
     if name == DATESET:
-        # All possible questions, however many are asked.
+        # Hold out all possible questions, however many are asked.
         seed = settings.evaluation.seed
         return BenchmarkTexts(seed, lambda: _bare_texts(Dateset(seed=seed).items()))
     if name in settings.evaluation.texts:

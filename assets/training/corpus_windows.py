@@ -21,8 +21,8 @@ def windows_without_calls(
 ) -> Iterator[tuple[Document, Window, AugmentedText]]:
     """Yield document, window and training text of windows without calls, shard by shard.
 
-    `with_calls` has the text of every window of C* in these shards. Raises ToolformerError if these
-    were cut differently, since windows without calls could overlap with them.
+    `with_calls` has the text of every window of C* in these shards. Raises ToolformerError if those
+    windows were cut differently, because windows without calls could then overlap with them.
     """
     corpus, newest_round = work.settings.corpus, work.settings.training_rounds[0]
     for shard in shards:
@@ -51,7 +51,7 @@ def windows_without_calls(
 
 
 def window_mismatch_error(key: WindowKey, shard: str) -> ToolformerError:
-    """Return the error for a stored text that matches no window of its document any more."""
+    """Return the error for a stored text that no longer matches any window of its document."""
     document_id, window_index = key
     return ToolformerError(
         f"Window {window_index} of document {document_id} is not the one that was annotated. "

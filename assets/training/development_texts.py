@@ -22,8 +22,9 @@ from toolformer.training.training_set import is_development_document, random_ran
 from tools.protocol import Document
 from warehouse.schema import ALL
 
-# Per kind. Several calls per text are written, executed and scored, which takes minutes for 200
-# texts on a CPU. Ten times the minimum number of texts with calls suffices to compare thresholds.
+# Maximum number of texts with calls, and of texts without. Several calls per text are written,
+# executed and scored, which takes minutes for 200 texts on a CPU. Ten times the minimum number of
+# texts with calls suffices to compare thresholds.
 _MAX_TEXTS = 100
 
 

@@ -81,7 +81,7 @@ def read_training_record(directory: Path) -> dict[str, Any]:
 def why_stale(work: Workspace) -> str | None:
     """Return why the model of the settings is stale; None if it is up to date.
 
-    Ignores the stored training set, which may be that of another round. Raises ToolformerError if a
+    Ignores the stored training set, which may belong to another round. Raises ToolformerError if a
     file of a benchmark or the base model is missing.
     """
     identity = model_fingerprint(work, training_set_digest(work))

@@ -1,6 +1,6 @@
 """Calibrates how likely a call must be for a finetuned model to open it, on development texts.
 
-The paper has no such threshold: there only k decides (§4.2).
+The paper has no such threshold: only its k decides whether a call opens (§4.2).
 """
 
 import json
@@ -122,7 +122,7 @@ class Calibration(ModelOutput):
         expected.check_unchanged(self.expected())
         made_from = expected.fingerprint
         if given_up:
-            # Stale at once, so that the next run measures again.
+            # Mark the calibration as stale at once, so that the next run measures again.
             made_from = made_from.with_parts({_GIVEN_UP: given_up})
         stored = replace(chosen, made_from=made_from.metadata())
         write_atomically(
@@ -182,7 +182,7 @@ def _documents(store: Warehouse) -> dict[str, Input]:
 def is_calibrated(directory: Path, settings: Settings) -> bool:
     """Return whether the model has a calibration with these settings.
 
-    Ignores the training set: the stored one may be that of another round.
+    Ignores the stored training set, which may belong to another round.
     """
     stored = json.loads((_stored(directory) or {}).get(PARTS, "{}"))
     needed = MIN_CALL_PROBABILITY.fingerprint(settings, {_MODEL: _model(directory, settings)}).parts
@@ -194,7 +194,7 @@ def _model(directory: Path, settings: Settings) -> list[str | None]:
 
 
 def _stored(directory: Path) -> Mapping[str, str] | None:
-    """Return what the stored calibration was made from; None without a readable one."""
+    """Return what the stored calibration was made from; None if no readable file exists."""
     try:
         stored = read_min_call_probability(directory)
     except ToolformerError:

@@ -139,7 +139,7 @@ def _answered(
         )
         for (place, call), answer in zip(tool_calls.items(), answers, strict=True):
             given_up += answer["reason"] == GIVEN_UP
-            # A result may be empty after it is cut; decoding then removes the call.
+            # A result may be empty after truncation; decoding then removes the call.
             if answer["result"]:
                 answered[place] = AnsweredCall(call, answer["result"])
     return answered, given_up

@@ -71,7 +71,7 @@ def planned_training(work: Workspace) -> PlannedTraining:
     if training.chat_share:
         none = "; the model has no chat template that takes a question, so no text is a chat"
         chat_remark = none if chats is None else f"; {rows.chats:,} of the texts are chats"
-    # Never as chats, so that losses are comparable whatever the share of chats.
+    # Development texts are never chats, so that losses do not depend on the share of chats.
     development = _texts_with_calls(texts.filter(split="development"), None)
     return PlannedTraining(
         rows,

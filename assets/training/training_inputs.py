@@ -63,7 +63,7 @@ TRAINING_SET = Stage(
 
 @dataclass(frozen=True, slots=True)
 class TrainingInputs:
-    """What the training set would be made from now.
+    """Inputs from which a training set would be made now.
 
     Attributes:
         built: C* by round and shard, the newest round first.

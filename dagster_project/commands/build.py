@@ -85,7 +85,7 @@ def prepare(
 ) -> dict[str, str]:
     """Cut the corpus and build the indexes, unless both are up to date.
 
-    Returns the reason, by path, for each source that cannot be used and has no shards.
+    Returns the unusable sources that have no shards, each path with the reason.
     """
 
     def run(*assets: str) -> None:
@@ -103,7 +103,8 @@ def prepare(
         console.say(f"Building the {planned.name} first; this is done once.")
     assets = {planned.asset for planned in stale}
     if indexes := indexes_of(options.tools, settings):
-        # Otherwise the UI would show an index as missing that exists or that no tool needs.
+        # Materialise indexes that Dagster does not know, even if they exist or no tool needs them;
+        # otherwise the UI would show them as missing.
         made = instance.get_latest_materialization_event
         assets |= {asset for asset in (*indexes, PASSAGE_INDEX) if not made(dg.AssetKey(asset))}
     try:

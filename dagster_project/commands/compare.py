@@ -58,7 +58,7 @@ def compare(
 
 
 def _kept_calls(found: Comparison, by: str) -> pl.DataFrame:
-    """Count kept calls by tool or shard and by home; a column per reason of the other home."""
+    """Count kept calls by tool or shard and home; each reason of the other home has a column."""
     calls = pl.col("calls")
     reasons = {why: calls.filter(pl.col("why") == why).sum() for why in _REASONS}
     counted = found.counts.group_by(by, "kept_by").agg(calls.sum(), **reasons)

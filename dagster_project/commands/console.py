@@ -104,7 +104,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: str = "
 
 
 def _plain(value: Any) -> float | str:
-    # DuckDB returns 1.5 in a query as a decimal.
+    # DuckDB returns a literal such as 1.5 as a decimal.
     return float(value) if isinstance(value, Decimal) else str(value)
 
 

@@ -33,7 +33,7 @@ def explained_errors() -> Iterator[None]:
             raise
         console.error("Interrupted. Finished work is kept. Run the same command again to continue.")
         sys.stdout.flush()
-        # Exit at once: a thread inside the model aborts an interpreter that shuts down.
+        # Exit at once: a thread inside the model would abort an interpreter that shuts down.
         os._exit(INTERRUPTED)
 
 

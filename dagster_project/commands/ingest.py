@@ -119,7 +119,7 @@ def _ingest(home: Home, paths: Sequence[str], reading: Mapping[str, Any]) -> Non
     others = {path: why for path, why in rejected.items() if path not in refused}
     report_source_problems(home, settings, others)
     if refused:
-        # The reasons are missing if another run at the same time reported its own.
+        # The reasons are missing if a concurrent run has replaced them with its own.
         unknown = "The source {!r} cannot be used. Ingest it again to see why."
         raise ToolformerError(
             " ".join(rejected.get(path, unknown.format(path)) for path in sorted(refused))

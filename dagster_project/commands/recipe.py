@@ -81,7 +81,7 @@ def recipe(name: Annotated[RecipeName, typer.Argument(help="Name of the recipe."
             left = f", about {_seconds_left(home, steps[number:]):.0f} s left"
         command = " ".join(step)
         console.heading(f"$ toolformer {command}    step {number + 1} of {len(steps)}{left}")
-        # All tables would be too many. `toolformer stats` and `evaluate` print the others again.
+        # Show only the report's tables. `toolformer stats` and `evaluate` print the other tables.
         if code := run_command(*step, is_shown=step == _REPORT):
             console.error("This step failed. Run the same command again to continue from here.")
             sys.exit(code)

@@ -35,7 +35,7 @@ LOSSES = (
 
 
 class CannotRecomputeError(ToolformerError):
-    """The model, result or text from which the losses were computed is missing."""
+    """Error for a missing model, result or text from which the losses were computed."""
 
 
 @dataclass(frozen=True, slots=True)

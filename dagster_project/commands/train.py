@@ -37,8 +37,8 @@ def train(
 def train_model(options: RunOptions, *, dry_run: bool = False, is_calibrated: bool = True) -> None:
     """Make the training set, print the plan, then finetune and calibrate the model.
 
-    Calls that are out of date are reported, and used as they are. A model that only annotates
-    needs no calibration.
+    Outdated calls are reported, but used as they are. A model that only annotates needs no
+    calibration.
     """
     work = options.workspace()
     settings, home = work.settings, work.home

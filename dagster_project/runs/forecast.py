@@ -55,7 +55,8 @@ class Forecast:
 
     Attributes:
         cut: new sources, and sources whose files changed; both are cut first.
-        unusable, unavailable: sources by path and tools by name, with the reason.
+        unusable: reason why a source cannot be used, by path.
+        unavailable: reason why a tool cannot be used, by name.
         is_converted: if False, the build converts the base model first.
         shards: existing shards that the build covers.
         partitions: empty if stored rows may come from a base model that is not converted yet.

@@ -32,7 +32,8 @@ _CHARACTERS_PER_RECORD, _CHARACTERS_PER_TOKEN = 3000, 4.0
 class PlannedPartition:
     """A partition to make.
 
-    The annotating model reads `tokens`. `seconds` is None until the home has recorded costs.
+    `tokens` counts what the annotating model reads. `seconds` is None until the home has recorded
+    costs.
     """
 
     shard: str
@@ -49,7 +50,7 @@ def chosen_shards(
     """Return the named shards or, without names, up to `sampling.shards` shards to annotate.
 
     A name is a key or a range of numbers: `0:64` stands for shards 0 to 63 except held-out ones.
-    The limit takes the first shards of every source, equally many of each.
+    The limit takes shards from the sources in rotation, beginning with the first of each source.
     """
     annotated, limit = manifest.annotated_shards, settings.sampling.shards
     if shards:
