@@ -39,7 +39,7 @@ _DEMO_TAKES = "This takes about 10 minutes on two cores with AVX2, and less with
 # What the built-in benchmarks ask.
 _ASKED = {
     SUMS: "sums in sentences outside the training texts",
-    FACTS: "facts about people who appear in none of the texts",
+    FACTS: "questions about people who appear in none of the texts",
 }
 _NEXT = """\
   make ui                                             the same pipeline in Dagster
@@ -162,7 +162,7 @@ def _show_gains(home: Home, settings: Settings) -> None:
             round(row["items"] * row[name] / 100) for name in ("score", "score_of_other")
         )
         console.say(
-            f"Asked {row['items']} {_ASKED[row['benchmark']]}, the finetuned model gets {before} "
+            f"On {row['items']} {_ASKED[row['benchmark']]}, the finetuned model gets {before} "
             f"right without calls and {right} with calls (p = {row['p_value']:.1g}, McNemar's "
             "exact test)."
         )

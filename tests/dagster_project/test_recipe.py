@@ -180,12 +180,10 @@ def test_the_demo_ends_with_a_sentence_for_each_of_its_two_gains(
     code, out, _ = run("recipe", "demo")
     said = " ".join(out.split())
     assert code == 0
-    assert (
-        "Asked 40 sums in sentences outside the training texts, the finetuned model gets 0 " in said
-    )
+    assert "On 40 sums in sentences outside the training texts, the finetuned model gets 0 " in said
     assert "gets 0 right without calls and 38 with calls (p = 1e-06, " in said
     assert (
-        "Asked 20 facts about people who appear in none of the texts, "
+        "On 20 questions about people who appear in none of the texts, "
         "the finetuned model gets 0 right " in said
     )
     assert "gets 0 right without calls and 19 with calls" in said

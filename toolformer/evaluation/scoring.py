@@ -18,8 +18,9 @@ NUMBER_TOLERANCE = 1e-4
 # \p{S} is needed because Unicode classifies the ASCII punctuation $ + < = > ^ ` | ~ as symbols.
 _EDGES = regex.compile(r"^[\p{P}\p{S}]+|(?<![\p{P}\p{S}])[\p{P}\p{S}]++$")
 
-# A minus sign after a digit or letter is an operator ("9-5"). `rest` matches the remainder of a
-# fraction, mixed number or time, whose leading digits are not the number.
+# START excludes the minus in "9-5": after a digit or letter, a minus is an operator. `rest` is set
+# if the digits only begin a fraction, a mixed number or a time, as in "3/4"; such a match is
+# rejected.
 _NUMBER = re.compile(
     rf"{START}(?P<sign>-?)(?P<digits>{NUMBER})"
     r"(?P<rest>(?:(?:(?: and)? |-)[0-9]+)?(?:[/∕⁄:][0-9]+)+)?"
@@ -35,8 +36,8 @@ def normalised_words(text: str) -> list[str]:
 def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -> bool:
     """Return whether an accepted answer occurs, word for word, among the first words.
 
-    The paper compares 5 words for LAMA and the temporal sets (§4.2.1, §4.2.5), 20 for questions
-    (§4.2.3) and 10 for MLQA (§4.2.4).
+    The paper searches the first 5 words for LAMA and the temporal sets (§4.2.1, §4.2.5), 20 for
+    questions (§4.2.3) and 10 for MLQA (§4.2.4).
     """
     words = list(islice(normalised_words(prediction), first_words))
     return any(_occurs(normalised_words(answer), words) for answer in gold)
@@ -45,7 +46,7 @@ def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -
 def answered_number(text: str) -> Decimal | None:
     """Return the first number after the first `=`, else the first in the text, else None.
 
-    Currency signs are ignored. Ambiguous numbers, fractions and times do not count.
+    Currency signs are ignored. If that number is ambiguous, a fraction or a time, return None.
 
     Example:
         >>> answered_number("She pays -$1,250.50 in all.")
@@ -57,7 +58,7 @@ def answered_number(text: str) -> Decimal | None:
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the last number, which answers a solution with several steps; not from the paper."""
+    """Return the last number: the final answer of a step-by-step solution. Not in the paper."""
     *_, last = None, *_NUMBER.finditer(_without_currency_signs(plain(text)))
     return _value_of(last)
 
@@ -72,13 +73,13 @@ def is_number_right(number: Decimal | None, gold: Sequence[str]) -> bool:
 def is_number_rounded(number: Decimal | None, gold: Sequence[str]) -> bool:
     """Return whether a number is an accepted answer rounded to two or three decimals.
 
-    The number must have at least two decimals, as the Calculator writes them, because 63 could be a
-    guess for 62.999.
+    Only a number with at least two decimals counts, since the Calculator rounds to two. A bare 63
+    is not accepted for 62.999, because it may be a guess.
     """
     if number is None or not f"{number:f}".partition(".")[2][1:]:
         return False
     values = [rounded(Fraction(answer), decimals) for answer in gold for decimals in (2, 3)]
-    # The Calculator writes zero without a sign.
+    # Reject -0.00: the Calculator never writes a sign before zero.
     return any(number == value and number.is_signed() == (value < 0) for value in values)
 
 

@@ -1,4 +1,4 @@
-"""Chooses the largest learning rate that does not harm the model's perplexity without calls.
+"""Chooses the largest learning rate at which perplexity on texts without calls hardly rises.
 
 The paper uses a fixed rate of 1e-5 (§4.1). Small models differ: some train well at ten times that
 rate, while other models of the same size lose their language abilities within a few steps.
@@ -27,7 +27,7 @@ _MAX_LOSS_RISE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Development losses after the trial of a learning rate; the perplexity is without calls."""
+    """Results of a trial: perplexity of development texts without calls, and mean loss in nats."""
 
     learning_rate: float
     perplexity: float
@@ -67,12 +67,13 @@ def train_at_chosen_rate(
     report: Callable[[StepReport], None],
     report_trial: Callable[[float], Callable[[StepReport], None]],
 ) -> tuple[ChosenRate, Progress]:
-    """Train at the largest learning rate that does not harm the perplexity without calls.
+    """Train at the largest rate at which perplexity on texts without calls hardly rises.
 
     The trial of a rate is the first fifth of its training, at least four steps. If the perplexity
     of the development texts without calls is then at most 5 % above the base model's, the training
     continues to its end. Otherwise it stops and the next rate is tried. If all trials fail, the
-    model is trained again at the largest rate whose perplexity is at most 5 % above the lowest.
+    model is trained again at the largest rate whose perplexity is at most 5 % above the lowest
+    perplexity of a trial that did not diverge.
     The loss of texts with calls is ignored, because after a few steps it always favours larger
     rates, which learn the syntax of calls sooner.
 

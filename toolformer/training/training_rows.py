@@ -18,8 +18,8 @@ class TrainingRow:
 
     Attributes:
         ids: Token ids, in an `array` because a list would take ten times the memory.
-        kinds: Kind of each token: `TEXT`; `CALL`, a call up to its arrow; `TOOL`, the tool's name
-            in a call; `RESULT`, the result and the closing bracket, which the model never
+        kinds: Kind of each token: `TEXT`; `CALL`, a call up to its arrow, except the tool's name;
+            `TOOL`, that name; `RESULT`, the result and the closing bracket, which the model never
             generates; `PROMPT`, a chat up to the answer, which has no weight in the loss.
     """
 
@@ -29,19 +29,19 @@ class TrainingRow:
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentRows:
-    """Rows of the same held-out texts, with the calls of the variant and without calls."""
+    """Rows of the same held-out texts: once with the variant's calls, once without calls."""
 
     with_calls: Sequence[TrainingRow]
     without_calls: Sequence[TrainingRow]
 
 
 def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None:
-    """Return the range of a text's tokens that its row keeps, counted without calls.
+    """Return which tokens of a text its row keeps, as a range of positions in the bare text.
 
-    The row begins with the text unless that would leave out all calls. Then it is centred on the
-    first call that fits: half of the remaining room is for text after the call, from which the
-    model learns how to use the result, and half for text before it. Returns None if no call
-    fits together with a token after it. `max_tokens` includes calls but not the
+    The row starts at the beginning of the text, unless that would leave out all calls. Then it is
+    centred on the first call that fits: half of the remaining room is for text after the call, from
+    which the model learns how to use the result, and half for text before it. Returns None if no
+    call fits together with a token after it. `max_tokens` includes calls but not the
     beginning-of-sequence token.
     """
     lengths = [len(segment.ids) for segment in segments]
@@ -54,7 +54,7 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
             return None
         start = _start(lengths, call, max_tokens)
         if start < call and start - 1 in calls:
-            # Skip a token whose own call did not fit.
+            # The call before this token did not fit, so leave out the token too.
             start += 1
         end = _end(lengths, start, max_tokens)
     before = start - sum(index < start for index in calls)
@@ -72,8 +72,9 @@ def training_row(
 ) -> TrainingRow:
     """Return the row for a range of a text's tokens, with the calls before each token.
 
-    The range may have been chosen for the same text with other calls. If these calls make the row
-    too long, it is truncated between segments.
+    `context` has the token ids before the text, such as a chat prompt; `max_tokens` includes them.
+    The range may have been chosen with other calls in the text. If the calls in `segments` make the
+    row too long, it is truncated between segments.
     """
     ids = list(context)
     kinds = bytearray([context_kind] * len(ids))
