@@ -1,4 +1,4 @@
-"""Plans what a build has to make, and why.
+"""Determines which partitions a build has to make, and the reason for each.
 
 A partition is planned if its stored fingerprint differs from the one that a build would store now.
 """
@@ -50,7 +50,7 @@ def chosen_shards(
     """Return the named shards or, without names, up to `sampling.shards` shards to annotate.
 
     A name is a key or a range of numbers: `0:64` stands for shards 0 to 63 except held-out ones.
-    The limit takes shards from the sources in rotation, beginning with the first of each source.
+    Up to the limit, shards are taken from each source in turn, starting with its first shard.
     """
     annotated, limit = manifest.annotated_shards, settings.sampling.shards
     if shards:
@@ -97,7 +97,7 @@ class BuildPlan:
     Attributes:
         tools_with_stale_index: their index will be rebuilt first, which changes their version.
         plans_missing_texts: if False, shards without texts are skipped; see `shards_without_texts`.
-        tools_without_index: their version is unknown; partitions that they lack are planned.
+        tools_without_index: their version is unknown, so only missing partitions are planned.
     """
 
     warehouse: Warehouse
@@ -145,13 +145,13 @@ class BuildPlan:
             return self.warehouse.partition_metadata(stage.name, entry.key, name)
 
         texts = None
-        # The build cuts damaged texts again.
+        # Treat a damaged partition of texts as missing: the build makes it again from the source.
         with suppress(DamagedPartitionError):
             texts = self.warehouse.partition_metadata(DOCUMENTS, entry.key, ALL)
         if texts is None and not self.plans_missing_texts:
             self.shards_without_texts.append(entry)
             return planned
-        # The fingerprint of texts is known before they are cut.
+        # The fingerprint of texts can be computed before they are cut.
         texts = texts or texts_fingerprint(entry).metadata()
         # Fingerprints that the shard's outputs will have after the build, by table and tool.
         made = {(DOCUMENTS, ALL): texts[FINGERPRINT]}
@@ -169,12 +169,13 @@ class BuildPlan:
                 }
                 parts = PIPELINE.input_parts(stage, partition, inputs)
                 if stage.reads_indexes and name in self.tools_with_stale_index:
+                    # The version after the rebuild is unknown; this value differs from any other.
                     parts["tool_version"] = "with the index to come"
                 fingerprint = self._own_fingerprint(stage, partition).with_parts(parts)
                 metadata = stored(stage, name)
                 reason = "forced" if self.force else fingerprint.difference(metadata)
                 if reason is None and metadata is not None:
-                    # Later stages read the stored partition.
+                    # It may also cover the rows, so it can differ from the digest computed here.
                     made[stage.name, name] = metadata[FINGERPRINT]
                 else:
                     made[stage.name, name] = fingerprint.digest

@@ -1,6 +1,7 @@
 """Builds additive attention masks, one per kind of attention layer of a model.
 
-In a layer with sliding attention, a query also does not see keys at a distance of `window` or more.
+Keys that `visible` excludes are masked in every layer. Layers with sliding attention also mask keys
+`window` or more positions before the query.
 """
 
 import math
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _SLIDING = "sliding_attention"
-# Configuration fields of windows that layers apply themselves, whatever the mask says.
+# Configuration fields that set a window which layers enforce themselves, regardless of their mask.
 _BUILT_IN_WINDOWS = ("attention_chunk_size", "window_size", "local_attention")
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionKinds:
-    """Maximum number of keys that a query sees, per kind of attention layer; None if unlimited.
+    """Attention window of each kind of layer: the most keys that a query sees, or None.
 
     A model that takes one mask for all of its layers has a single kind, named "".
     """
@@ -30,7 +31,10 @@ class AttentionKinds:
 
     @classmethod
     def of(cls, config: "PreTrainedConfig") -> "list[AttentionKinds]":
-        """Return the possible kinds for a configuration, most likely first; [] if no mask works."""
+        """Return candidates for a configuration, most likely first.
+
+        Returns [] if a layer enforces its own window shorter than the context.
+        """
         length = getattr(config, "max_position_embeddings", None) or math.inf
         for field in _BUILT_IN_WINDOWS:
             if (getattr(config, field, None) or length) < length:
@@ -52,9 +56,10 @@ class AttentionKinds:
         """Return a float mask of shape `(rows or 1, 1, queries, keys)`, or one per kind.
 
         `visible` is bool of shape `(rows or 1, queries, keys)`. `queries` and `keys` are position
-        ids of shape `(rows or 1, …)`. Eager attention would add boolean masks as 0 and 1.
+        ids of shape `(rows or 1, …)`. The masks are floats, because eager attention adds the mask
+        to the scores and would add a boolean as 0 or 1.
         """
-        # Booleans are moved and become floats on the device, because they take fewer bytes.
+        # Move the mask as booleans, which are smaller, and convert it on the device.
         visible = visible.to(model.device)
         if any(self.windows.values()):
             queries, keys = queries.to(model.device), keys.to(model.device)
@@ -76,7 +81,7 @@ def attention_window(config: "PreTrainedConfig") -> int | None:
 
 @contextmanager
 def small_window(config: "PreTrainedConfig", window: int) -> Iterator[None]:
-    """Shrink the window of a model's own masks, so that a probe of few tokens exceeds it."""
+    """Shrink the configured sliding window temporarily, so that a short probe is longer than it."""
     own: Any = getattr(config, "sliding_window", None)
     if own is None:
         yield

@@ -54,10 +54,11 @@ def build_passage_index(
     index_factory: str = FLAT,
     progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Build the index under `exclusive_build`; passage ids must be row indices.
+    """Build the index while holding the lock of `exclusive_build`; passage ids must be row indices.
 
-    `wikipedia_index` is the fingerprint of the index with the same passages. Raise IndexBuildError
-    if there are no passages, or if FAISS cannot build the index that `index_factory` describes.
+    `wikipedia_index` is the fingerprint of the Wikipedia index with the same passages. Raise
+    IndexBuildError if there are no passages, or if FAISS cannot build the index that
+    `index_factory` describes.
     """
     import faiss
 
