@@ -245,9 +245,6 @@ def test_the_text_of_tokens_of_a_real_vocabulary_that_come_one_by_one_is_that_of
         assert_grows_as_decoded(real_tokenizer, ids, is_continuation=chance.random() < 0.5)
 
 
-# --- other rules that people have -----------------------------------------------------------------
-
-
 def made_with(**parts) -> Tokenizer:
     """A byte-level vocabulary with other parts."""
     rules = byte_tokenizer().backend.backend_tokenizer
@@ -303,9 +300,6 @@ def test_a_unigram_vocabulary_with_a_space_in_front_gives_calls_back():
     tokenizer = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>"))
     check_writes_calls(tokenizer)
     assert_call_is_the_text(tokenizer, "The mill", " stood.")
-
-
-# --- vocabularies that lose text ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
