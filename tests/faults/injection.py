@@ -71,9 +71,7 @@ def recorded(file: Path) -> list[Event]:
     return [Event(*json.loads(line)) for line in file.read_text().splitlines()]
 
 
-def sampled(
-    events: Sequence[Event], pattern: str, count: int, chance: random.Random
-) -> list[Event]:
+def drawn(events: Sequence[Event], pattern: str, count: int, chance: random.Random) -> list[Event]:
     """Events whose kind matches a pattern, spread over kinds, then over numbers.
 
     Every kind has its turn before one is drawn again: a command opens hundreds of checkpoints, and
