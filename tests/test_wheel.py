@@ -92,6 +92,6 @@ def test_an_installed_wheel_cuts_the_texts_of_the_demo_outside_of_the_clone(site
     (home / "toolformer.yaml").write_text("preset: demo")
     texts = site / "toolformer" / "starter_texts" / "starter_texts.jsonl"
     records = len(texts.read_text("utf-8").splitlines())
-    assert f"{records} records read" in toolformer(site, home, "ingest", texts)
+    assert f"Records read: {records}," in toolformer(site, home, "ingest", texts)
     planned = toolformer(site, home, "build", "--dry-run", "--tools", "Calculator")
     assert re.search(r"candidate_calls\W+Calculator\W+missing", planned)

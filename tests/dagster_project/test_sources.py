@@ -73,7 +73,7 @@ def test_a_removed_source_comes_back_with_what_was_computed_from_it(run, ingest,
     assert warehouse(home).query("select shard from candidate_calls")["shard"].to_list() == [left]
 
     out = ingest(a)
-    assert "0 new shards" in out
+    assert "New shards: 0 " in out
     assert "2 shards were restored" in out
     assert registered(home) == set(stored)
     assert {key: call_file(home, key).read_bytes() for key in active(home)} == stored
