@@ -51,7 +51,7 @@ def test_a_source_in_s3_is_ingested_once_and_keeps_its_shards_when_it_goes(
         store.make_bucket("corpus")
         store.put("corpus", "web/a.jsonl", b'{"text": "Text one."}\n{"text": "Text two."}\n')
         assert "New shards: 1 (records: 2)" in ingest("s3://corpus/web/*.jsonl")
-        assert "0 new shards" in ingest("s3://corpus/web/*.jsonl")
+        assert "New shards: 0 " in ingest("s3://corpus/web/*.jsonl")
         assert run("ingest", "s3://nosuch/a.jsonl").is_one_paragraph_naming("NoSuchBucket")
         assert listed_sources(home.settings_file) == {"s3://corpus/web/*.jsonl"}
         store.delete("corpus", "web/a.jsonl")
