@@ -234,7 +234,7 @@ class Nameless(Tool):
         ({"tools": [Calculator]}, ToolSettingsError, "which is not a tool"),
         ({"tools": ["Calculator"] * 2}, ToolSettingsError, "'Calculator'.* occurs twice"),
         ({"tools": [Misnamed()]}, ToolSettingsError, "'not-a-name'.* cannot be written"),
-        ({"tools": [Nameless()]}, ToolSettingsError, "named '', a name that cannot be written"),
+        ({"tools": [Nameless()]}, ToolSettingsError, "named '', which cannot be written"),
         ({"min_call_probability": {"QA": 0.5}}, ToolSettingsError, "'QA', which is not in tools"),
         ({"min_call_probability": 1.5}, ValueError, "min_call_probability"),
         ({"max_calls": -1}, ValueError, "max_calls"),

@@ -214,6 +214,6 @@ def test_names_that_cannot_be_paths_or_tables_are_refused(
 ):
     rows = frame("documents" if table == "document" else table)
     with pytest.raises(
-        (PartitionValidationError, UnknownTableError), match=r"cannot be stored|Unknown"
+        (PartitionValidationError, UnknownTableError), match=r"cannot be stored|There is no table"
     ):
         shared_warehouse.replace_partition(table, shard, name, rows, metadata={})

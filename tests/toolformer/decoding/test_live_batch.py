@@ -222,7 +222,7 @@ def test_what_runs_is_canceled_at_the_end_and_nothing_enters(started, pupil, han
     batch.close()
     assert time.monotonic() - began < 5
     assert listener.end() == LiveEnd(None)
-    with pytest.raises(BatchClosedError, match="closing"):
+    with pytest.raises(BatchClosedError, match="is shutting down"):
         batch.submit(request(PROMPTS[0]), Listener())
 
 
