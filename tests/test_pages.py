@@ -1,17 +1,15 @@
 """Links, anchors and file names in the documents, and the length of each page."""
 
 import re
-import subprocess
 from collections import Counter
 from urllib.parse import unquote
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.test_wheel import files_in_git
 
-PAGES = subprocess.run(
-    ["git", "ls-files", "*.md"], cwd=REPOSITORY, capture_output=True, text=True, check=True
-).stdout.splitlines()
+PAGES = files_in_git("*.md")
 # Ten minutes at 240 words per minute.
 MAX_WORDS = 2400
 CODE_BLOCK = re.compile(r"(?ms)^```.*?^```$")

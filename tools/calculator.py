@@ -88,7 +88,14 @@ class Calculator(Tool):
 
 
 def format_number(value: Fraction, *, decimals: int) -> str:
-    """Format a number as in the paper: an integer without decimals, else at least two."""
+    """Format a number as in the paper: an integer without decimals, else at least two.
+
+    Example:
+        >>> [format_number(Fraction(text), decimals=2) for text in ("18/7", "80", "-1/1000")]
+        ['2.57', '80', '0.00']
+        >>> [format_number(Fraction(text), decimals=4) for text in ("18/7", "5/8", "1/2")]
+        ['2.5714', '0.625', '0.50']
+    """
     if value.denominator == 1:
         return str(value.numerator)
     units = int(rounded(value, decimals) * 10**decimals)

@@ -6,7 +6,12 @@ _LONGEST_REASON = 100
 
 
 def reason_code(reason: object) -> str:
-    """Convert a reason to snake_case of at most 100 characters, as stored in tables."""
+    """Convert a reason to snake_case of at most 100 characters, as stored in tables.
+
+    Example:
+        >>> reason_code("HTTP 404: Not Found"), reason_code("")
+        ('http_404_not_found', 'no_reason')
+    """
     words = re.findall("[a-z0-9]+", str(reason).lower())
     return "_".join(words)[:_LONGEST_REASON] or "no_reason"
 

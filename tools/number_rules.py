@@ -157,7 +157,15 @@ def _share_of(document_id: str, seed: int) -> float:
 
 
 def propose_numbers(text: str, computes: Callable[[str], bool]) -> list[Proposal]:
-    """Propose calls before results, with the longest expression that `computes` accepts."""
+    """Propose calls before results, with the longest expression that `computes` accepts.
+
+    Example:
+        >>> text = "She buys 24 + 27 = $51 worth of tea. In all she has 60 bags."
+        >>> for each in propose_numbers(text, computes=lambda expression: True):
+        ...     print(text[each.offset : each.offset + 3], each.arguments)
+        $51 24 + 27
+        60  None
+    """
     # Signs of LaTeX and HTML become single characters; `removed[n]` counts the characters that the
     # first n signs lose.
     escaped = list(_ESCAPED.finditer(text))

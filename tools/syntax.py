@@ -29,7 +29,12 @@ _INVISIBLE = re.compile(
 
 
 def is_tool_name(name: str) -> bool:
-    """Return whether a name has only ASCII letters, digits and `_`, and no leading digit."""
+    """Return whether a name has only ASCII letters, digits and `_`, and no leading digit.
+
+    Example:
+        >>> [is_tool_name(name) for name in ("Calculator", "unit-converter", "2nd")]
+        [True, False, False]
+    """
     return _NAME.fullmatch(name) is not None
 
 
@@ -137,7 +142,12 @@ def clean_result(text: str) -> str:
 
 
 def single_line(text: str) -> str:
-    """Put a text on one line; control characters and lone surrogates become spaces."""
+    r"""Put a text on one line; control characters and lone surrogates become spaces.
+
+    Example:
+        >>> single_line(" Suez\x00\nCanal ")
+        'Suez Canal'
+    """
     chars = (" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
     return " ".join("".join(chars).split())
 

@@ -120,4 +120,10 @@ def format_snippet(passage: Passage, snippet_words: int) -> str:
 
 
 def cut_words(text: str, max_words: int) -> str:
+    """Return at most so many words of a text.
+
+    Example:
+        >>> cut_words("The canal  opened in 1869.", 3)
+        'The canal opened'
+    """
     return " ".join(text.split()[:max_words])

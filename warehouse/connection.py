@@ -77,6 +77,12 @@ def confine(connection: "duckdb.DuckDBPyConnection", *folders: Path) -> None:
 
 
 def sql_literal(text: str) -> str:
+    """Return a text as an SQL literal.
+
+    Example:
+        >>> sql_literal("/home/o'neill")
+        "'/home/o''neill'"
+    """
     return "'" + text.replace("'", "''") + "'"
 
 

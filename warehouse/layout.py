@@ -62,7 +62,12 @@ def names_in(folder: Path) -> list[str]:
 
 
 def split_round(name: str) -> tuple[int, str]:
-    """Split a partition name such as `round-2.Calculator` into round and rest; default round 1."""
+    """Split a partition name such as `round-2.Calculator` into round and rest; default round 1.
+
+    Example:
+        >>> split_round("Calculator"), split_round("round-2.Calculator")
+        ((1, 'Calculator'), (2, 'Calculator'))
+    """
     match = _ROUND.fullmatch(name)
     return (int(match[1]), match[2]) if match else (1, name)
 

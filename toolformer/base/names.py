@@ -4,7 +4,12 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'X'?" with the nearest known name, or "" if no name is near."""
+    """Return " Did you mean 'X'?" with the nearest known name, or "" if no name is near.
+
+    Example:
+        >>> did_you_mean("wiki_search", ["Calculator", "WikiSearch"]), did_you_mean("x", ["QA"])
+        (" Did you mean 'WikiSearch'?", '')
+    """
     # Every command imports this module at start, and difflib is rarely needed.
     import difflib
 

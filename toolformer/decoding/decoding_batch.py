@@ -284,6 +284,12 @@ class DecodingBatch:
 
 
 def common_prefix(rows: Sequence[list[int]]) -> list[int]:
+    """Return the longest prefix that all sequences share.
+
+    Example:
+        >>> common_prefix([[0, 5, 7, 1], [0, 5, 6]])
+        [0, 5]
+    """
     # The lexicographically smallest and largest rows share exactly the prefix of all rows.
     pairs = zip(min(rows), max(rows), strict=False)
     return [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]

@@ -126,7 +126,12 @@ def _take(steps: list[TraceStep], kind: str) -> tuple[TraceStep, ...]:
 
 
 def uncertain_characters(text: str, stop_texts: tuple[str, ...]) -> int:
-    """Return how many of the last characters are unfinished or may begin a stop text."""
+    """Return how many of the last characters are unfinished or may begin a stop text.
+
+    Example:
+        >>> uncertain_characters("so Q", ("Q:",)), uncertain_characters("so", ("Q:",))
+        (1, 0)
+    """
     unfinished = len(text) - len(text.rstrip(REPLACEMENT_CHARACTER))
     begun = (
         length

@@ -49,7 +49,12 @@ def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]
 
 
 def longest_first(lengths: Sequence[int]) -> list[int]:
-    """Return the indices of rows by decreasing length; ties keep their order."""
+    """Return the indices of rows by decreasing length; ties keep their order.
+
+    Example:
+        >>> longest_first([2, 9, 3, 3])
+        [1, 2, 3, 0]
+    """
     return sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
 
 

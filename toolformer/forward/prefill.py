@@ -166,7 +166,13 @@ def _draw(
 
 
 def _distinct(nodes: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return each branch's index of its (node, token) pair, and each pair's first branch."""
+    """Return each branch's index of its (node, token) pair, and each pair's first branch.
+
+    Example:
+        >>> numbers, first = _distinct(np.array([0, 0, 0, 1]), np.array([7, 5, 7, 7]))
+        >>> numbers.tolist(), first.tolist()
+        ([0, 1, 0, 2], [0, 1, 3])
+    """
     pairs = nodes * (tokens.max() + 1) + tokens
     _, first, number = np.unique(pairs, return_index=True, return_inverse=True)
     order = first.argsort()

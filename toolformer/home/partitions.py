@@ -115,7 +115,12 @@ def register_evaluations(instance: dg.DagsterInstance, settings: EvaluationSetti
 
 
 def evaluation_key(benchmark: str, model: str) -> str:
-    """Return the key of a partition of `EVALUATIONS`, such as `svamp|base`."""
+    """Return the key of a partition of `EVALUATIONS`, such as `svamp|base`.
+
+    Example:
+        >>> evaluation_key("svamp", "base")
+        'svamp|base'
+    """
     return str(dg.MultiPartitionKey({BENCHMARK: benchmark, MODEL: model}))
 
 

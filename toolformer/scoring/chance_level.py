@@ -80,5 +80,10 @@ class ChanceComparison:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage: 0.23 as '23 %', 0.004 as '0.4 %'."""
+    """Return a share as a percentage: 0.23 as '23 %', 0.004 as '0.4 %'.
+
+    Example:
+        >>> percent(0.0), percent(0.004), percent(0.23)
+        ('0 %', '0.4 %', '23 %')
+    """
     return f"{100 * share:.{'1g' if share < 0.01 else '0f'}} %"

@@ -199,7 +199,12 @@ class EvaluationSettings(Section):
         return {**self.files, **self.texts, **own}
 
     def result_name(self, benchmark: str) -> str:
-        """Return the name under which results are stored, such as `sums-chat` if asked as chat."""
+        """Return the name under which results are stored, such as `sums-chat` if asked as chat.
+
+        Example:
+            >>> EvaluationSettings(form="chat").result_name("sums")
+            'sums-chat'
+        """
         is_chat = self.form == "chat" and not self.is_text(benchmark)
         return f"{benchmark}{_CHAT}" if is_chat else benchmark
 

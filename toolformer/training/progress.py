@@ -125,7 +125,12 @@ def rises(before: float, after: float) -> bool:
 
 
 def perplexity_warning(before: float, after: float, *, of: str) -> str | None:
-    """Return a warning if perplexity without calls rose by more than 5 %, else None."""
+    """Return a warning if perplexity without calls rose by more than 5 %, else None.
+
+    Example:
+        >>> perplexity_warning(20.0, 20.9, of="the development texts") is None
+        True
+    """
     if not rises(before, after):
         return None
     rise = after / before - 1

@@ -62,7 +62,12 @@ def words_of(text: str) -> list[str]:
 
 
 def spelling_variants(text: str) -> list[list[str]]:
-    """Return the distinct word lists of a text: apostrophes and hyphens become blanks or vanish."""
+    """Return the distinct word lists of a text: apostrophes and hyphens become blanks or vanish.
+
+    Example:
+        >>> [" ".join(words) for words in spelling_variants("It's well-known.")]
+        ['it s well known', 'it s wellknown', 'its well known', 'its wellknown']
+    """
     text = _BLANK_BEFORE_ENDING.sub("", text.translate(_PUNCTUATION_VARIANTS))
     texts = (
         _HYPHENS.sub(hyphen, _APOSTROPHES.sub(apostrophe, text))

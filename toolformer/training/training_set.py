@@ -30,7 +30,14 @@ _CANDIDATES_PER_WINDOW = 4
 
 
 def text_in_context(context: str | None, text: str) -> str:
-    """Return the text after its context and a line break, or only the text if it has none."""
+    r"""Return the text after its context and a line break, or only the text if it has none.
+
+    Example:
+        >>> text_in_context("What is two and two?", "Two and two is 4.")
+        'What is two and two?\nTwo and two is 4.'
+        >>> text_in_context(None, "Two and two is 4.")
+        'Two and two is 4.'
+    """
     return text if context is None else f"{context}\n{text}"
 
 

@@ -102,7 +102,12 @@ class Parameter:
 
 
 def value_text(value: object) -> str:
-    """Write a value in normal form without quotes: 3.0 as `3`, 1e30 as `1e+30`, True as `true`."""
+    """Write a value in normal form without quotes: 3.0 as `3`, 1e30 as `1e+30`, True as `true`.
+
+    Example:
+        >>> [value_text(value) for value in (3.0, 0.25, 1e30, True)]
+        ['3', '0.25', '1e+30', 'true']
+    """
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

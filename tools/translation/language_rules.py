@@ -74,7 +74,14 @@ def _chunks(paragraph: str) -> list[str]:
 
 
 def propose_translations(text: str) -> list[Proposal]:
-    """Propose calls after phrases, unless these end their line or another one follows."""
+    """Propose calls after phrases, unless these end their line or another one follows.
+
+    Example:
+        >>> text = "The Russian word мир means peace, and world."
+        >>> [proposal] = propose_translations(text)
+        >>> text[proposal.offset :], proposal.arguments
+        ('peace, and world.', 'мир')
+    """
     proposals = {}
     for start, end in sorted([*_in_other_scripts(text), *_in_other_languages(text)]):
         phrase = " ".join(text[start:end].split())

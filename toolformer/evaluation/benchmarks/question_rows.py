@@ -199,7 +199,12 @@ class Row:
 
 
 def names_choice(answer: str, choices: Sequence[str]) -> bool:
-    """Return whether an answer is a choice's label, such as B or 3, and not itself a choice."""
+    """Return whether an answer is a choice's label, such as B or 3, and not itself a choice.
+
+    Example:
+        >>> [names_choice(answer, ["41", "42"]) for answer in ("B", "1", "42", "forty-two")]
+        [True, True, False, False]
+    """
     match = _CHOICE_NAME.fullmatch(answer)
     if not choices or answer in choices or match is None:
         return False
