@@ -198,7 +198,13 @@ class ShardStage(Stage):
 
 
 def setting_value(settings: Settings, path: str, tool_name: str = ALL) -> object:
-    """Return the value of a setting as fingerprints store it; `*` in the path is the tool."""
+    """Return the value of a setting as fingerprints store it; `*` in the path is the tool.
+
+    Example:
+        >>> from toolformer.settings.sections import validated
+        >>> setting_value(validated({}, origin="example"), "tools.*.filtering_threshold", "QA")
+        1.0
+    """
     if path == _CLASS:
         return settings.tools.targets.get(tool_name)
     value: Any = settings

@@ -13,6 +13,12 @@ def window_weights(tokens: int, *, are_linear: bool) -> tuple[float, ...]:
     """Return weights that sum to 1: equal, or falling linearly to 0 after the last token.
 
     The paper uses only linear weights over 5 tokens (`TOKEN_WEIGHTS`).
+
+    Example:
+        >>> window_weights(5, are_linear=True) == TOKEN_WEIGHTS
+        True
+        >>> window_weights(4, are_linear=False)
+        (0.25, 0.25, 0.25, 0.25)
     """
     if not are_linear:
         return (1 / tokens,) * tokens
@@ -21,7 +27,12 @@ def window_weights(tokens: int, *, are_linear: bool) -> tuple[float, ...]:
 
 
 def weighted_loss(token_losses: Sequence[float], weights: Sequence[float] = TOKEN_WEIGHTS) -> float:
-    """Return L_i(z) in nats, given -log p(x_j | z, x_{1:j-1}) for j = i, i + 1, …."""
+    """Return L_i(z) in nats, given -log p(x_j | z, x_{1:j-1}) for j = i, i + 1, ….
+
+    Example:
+        >>> round(weighted_loss([2.4, 1.8, 1.2, 0.9, 0.6, 0.7]), 6)
+        1.68
+    """
     # Near the end of a text, there are fewer losses than weights.
     weighted = zip(weights, token_losses, strict=False)
     # fsum raises on infinities of both signs, but no loss is negative infinity.

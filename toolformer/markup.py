@@ -165,7 +165,12 @@ def strip_markup(text: str) -> Stripped:
 
 
 def count_unreadable(text: str) -> int:
-    """Count annotations such as <<6*n=30>> that look like calculations but cannot be parsed."""
+    """Count annotations such as <<6*n=30>> that look like calculations but cannot be parsed.
+
+    Example:
+        >>> count_unreadable("It costs <<6*n=30>>30.")
+        1
+    """
     return len(_UNPARSED.findall(text)) if "<<" in text else 0
 
 
@@ -207,6 +212,10 @@ def count_html(text: str) -> int:
 
     Tags only count if at least one is an end tag or has attributes. Otherwise the text may just
     mention a tag.
+
+    Example:
+        >>> count_html("<p>36 &times; 24 rolls for Â£3, itâ€™s cheap.</p>")
+        5
     """
     tags = list(_TAG.finditer(text)) if "<" in text else []
     is_html = any(tag["end"] or tag["rest"] for tag in tags)

@@ -16,6 +16,10 @@ def choose_positions(
     """Return the k positions with the largest p_i > τ_s, from left to right and counted from 0.
 
     Ties go to the earlier position.
+
+    Example:
+        >>> choose_positions([0.3, 0.1, 0.2, 0.1], sampling_threshold=0.05, positions_per_text=3)
+        [0, 1, 2]
     """
     above = [
         position

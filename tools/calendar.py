@@ -96,7 +96,14 @@ class Calendar(Tool):
         return Preselection(is_selected=has_date, reason=reason)
 
     def proposals(self, document: Document) -> Sequence[Proposal]:
-        """Propose positions before words of the text's date; if unknown, before all date words."""
+        """Propose positions before words of the text's date; if unknown, before all date words.
+
+        Example:
+            >>> text = "It may rain on Sunday, 4 May 2025, or tomorrow; 1,999 tickets are sold."
+            >>> places = Calendar().proposals(Document("example", text))
+            >>> [text[each.offset :].split()[0] for each in places]
+            ['Sunday,', 'May', '2025,', 'tomorrow;']
+        """
         date = self._date_of(document)
         return [
             Proposal(match.start(), "")
@@ -116,7 +123,12 @@ class Calendar(Tool):
 
 
 def date_in_url(url: str, latest: datetime.date) -> datetime.date | None:
-    """Return the first valid date in a path: `/YYYY/MM/DD`, `/YYYY-MM-DD…` or `/YYYYMMDD`."""
+    """Return the first valid date in a path: `/YYYY/MM/DD`, `/YYYY-MM-DD…` or `/YYYYMMDD`.
+
+    Example:
+        >>> date_in_url("https://example.org/2024/05/03/fair.html", datetime.date(2024, 12, 31))
+        datetime.date(2024, 5, 3)
+    """
     # `urlsplit` raises an error for some real URLs.
     path = re.split(r"[?#]", url, maxsplit=1)[0]
     path = (path.partition("://")[2] or path).strip()

@@ -65,7 +65,12 @@ class NumberError(ValueError):
 
 
 def plain(text: str) -> str:
-    """Replace full-width characters and minus signs by ASCII, one for one: offsets stay valid."""
+    """Replace full-width characters and minus signs by ASCII, one for one: offsets stay valid.
+
+    Example:
+        >>> plain("１２ − 5")
+        '12 - 5'
+    """
     return text if text.isascii() else text.translate(_PLAIN)
 
 
@@ -74,6 +79,13 @@ def digits_of(number: str, *, is_single_number: bool = True) -> str:
 
     `is_single_number` means that `5 200` must be one number, as in a cell; in a sentence it may be
     two.
+
+    Example:
+        >>> [digits_of(number) for number in ("1,250.5", "1 200", "1e3", "2½")]
+        ['1250.5', '1200', '1e3', '5/2']
+        >>> digits_of("3,5")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        tools.numbers.NumberError: '3,5' cannot be read as a number in exactly one way. ...
     """
     match = _READABLE.fullmatch(number)
     is_list = match is not None and match["mark"] == " " and not is_single_number

@@ -98,6 +98,13 @@ class TextWords:
 
         A capitalised word at the beginning of a sentence is a name if the arguments capitalise it
         too. A word that spans the offset counts as after it.
+
+        Example:
+            >>> words = TextWords("The canal took 1,200 men. Port Said grew in 1859.", "Suez")
+            >>> words.only_after("Which year did Port Said at Suez get 1200 men: 1859?", 25)
+            ['Port', 'Said', '1859']
+            >>> words.only_after("Port Said 1859", 49)
+            []
         """
         found: dict[_Key, str] = {}
         for token in _tokens(arguments):

@@ -66,6 +66,14 @@ def draft_prompt(
     Each example is one line, with each call before the text that its result helps to write. The
     instruction shows a call with `parameters` or, if there are none, the first call of the
     examples.
+
+    Example:
+        >>> examples = ["A [Echo(b)] b.", "C [Echo(d)] d.", "E [Echo(f)] f."]
+        >>> prompt = draft_prompt("Echo", "Repeats a word.", examples, parameters=["word"])
+        >>> prompt.splitlines()[0][-77:]
+        'Repeats a word. A call looks like this: "[Echo(word)]". Some examples follow.'
+        >>> prompt.splitlines()[2:4]
+        ['Input: A b.', 'Output: A [Echo(b)] b.']
     """
     if len(examples) < MIN_EXAMPLES:
         raise PromptError(
@@ -95,7 +103,12 @@ def draft_prompt(
 
 
 def demonstrations_of(prompt: str) -> list[tuple[str, list[str]]]:
-    """Return the text of each demonstration, with its calls as `Name(arguments)`."""
+    r"""Return the text of each demonstration, with its calls as `Name(arguments)`.
+
+    Example:
+        >>> demonstrations_of("Input: A b.\nOutput: A [Echo(b)] b.\n\nInput: {text}\nOutput:")
+        [('A b.', ['Echo(b)'])]
+    """
     shown = _DEMONSTRATION.findall(prompt)
     return [(text, [call[1:-1] for call in _CALL.findall(output)]) for text, output in shown]
 

@@ -38,7 +38,12 @@ def create_tool(
     *,
     targets: Mapping[str, str] = _NO_TARGETS,
 ) -> Tool:
-    """Create a tool with `settings`, and with its `name` if the constructor takes one."""
+    """Create a tool with `settings`, and with its `name` if the constructor takes one.
+
+    Example:
+        >>> create_tool("Calculator", {"decimals": 4}).description
+        'Works out an expression of numbers, + - * / and brackets.'
+    """
     check_tool_name(name, targets=targets)
     target, settings = _ENTRIES.get(name) or targets[name], dict(settings or {})
     loaded = load_plugin(name, target)

@@ -62,7 +62,12 @@ def call_pieces(
 def format_call(
     call: ToolCall, result: str | None = None, *, empty_result_keeps_arrow: bool = True
 ) -> str:
-    """Return a call as text, with the space that belongs to the opening marker."""
+    """Return a call as text, with the space that belongs to the opening marker.
+
+    Example:
+        >>> format_call(ToolCall("Calculator", "6 * 7"), "42")
+        ' [Calculator(6 * 7) -> 42]'
+    """
     return "".join(call_pieces(call, result, empty_result_keeps_arrow=empty_result_keeps_arrow))
 
 
@@ -70,6 +75,10 @@ def parse_sample(sample_text: str, tool_name: str) -> str:
     """Return the arguments of a call in a sampled continuation of `" ["`.
 
     Text after the first `]` is ignored, since vocabularies have tokens such as `].` and `)]`.
+
+    Example:
+        >>> parse_sample('QA("Who painted The Night Watch?")]. It', "QA")
+        'Who painted The Night Watch?'
     """
     body, bracket, _ = sample_text.partition(CALL_CLOSE)
     if not bracket:
@@ -120,7 +129,12 @@ def check_arguments(arguments: str) -> None:
 
 
 def strip_quotes(arguments: str) -> str:
-    """Strip white space and one pair of enclosing quotes that do not occur in between."""
+    """Strip white space and one pair of enclosing quotes that do not occur in between.
+
+    Example:
+        >>> strip_quotes(' "Suez Canal" '), strip_quotes('"a" or "b"')
+        ('Suez Canal', '"a" or "b"')
+    """
     arguments = arguments.strip()
     if len(arguments) < 2 or _QUOTE_PAIRS.get(arguments[0]) != arguments[-1]:
         return arguments
@@ -131,7 +145,12 @@ def strip_quotes(arguments: str) -> str:
 
 
 def clean_result(text: str) -> str:
-    """Return a result as one line without call markers or invisible characters (idempotent)."""
+    """Return a result as one line without call markers or invisible characters (idempotent).
+
+    Example:
+        >>> clean_result("B > see [2] -> x")
+        'B > see (2) to x'
+    """
     # Neither tokenizers nor Parquet accept a lone surrogate.
     text = text.encode("utf-8", errors="replace").decode("utf-8")
     # Invisible characters are removed before arrows, since this can join '-' and '>'.
@@ -160,7 +179,12 @@ def checked_answer(answer: object) -> str:
 
 
 def insert_calls(text: str, calls: Sequence[tuple[int, str]]) -> str:
-    """Insert calls at character offsets of the text. Calls with equal offsets keep their order."""
+    """Insert calls at character offsets of the text. Calls with equal offsets keep their order.
+
+    Example:
+        >>> insert_calls("A b", [(1, " [QA(b?) -> B]")])
+        'A [QA(b?) -> B] b'
+    """
     pieces, end_of_last = [], 0
     for offset, call_text in sorted(calls, key=lambda call: call[0]):
         if not 0 <= offset <= len(text):

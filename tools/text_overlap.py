@@ -42,6 +42,11 @@ class LeakCheck:
 
         Shares (0 to 1) count the result's 8-word sequences. None for fewer than 8 words: a short
         result, such as a number or name, is meant to occur again.
+
+        Example:
+            >>> check = LeakCheck("It is said: one two three four five six seven eight.")
+            >>> check.shares("One two three four five six seven eight nine", 0)
+            (0.0, 0.5)
         """
         grams = _grams_of(_words_of(result))
         if not grams:
@@ -88,7 +93,12 @@ class DocumentMatcher:
 
 
 def normalised_url(url: str) -> str:
-    """Return host without `www.` and `m.`, decoded path without final slash, and query."""
+    """Return host without `www.` and `m.`, decoded path without final slash, and query.
+
+    Example:
+        >>> normalised_url("http://en.m.wikipedia.org/wiki/Caf%C3%A9_noir/#History")
+        'en.wikipedia.org/wiki/Café_noir'
+    """
     url = url.strip()
     try:
         parts = urlsplit(url if "://" in url else f"//{url}")
@@ -100,7 +110,12 @@ def normalised_url(url: str) -> str:
 
 
 def normalised_title(title: str) -> str:
-    """Fold case, replace underscores by spaces, and remove a suffix such as " – Wikipedia"."""
+    """Fold case, replace underscores by spaces, and remove a suffix such as " – Wikipedia".
+
+    Example:
+        >>> normalised_title("Suez_Canal – Wikipedia, the free encyclopedia")
+        'suez canal'
+    """
     return _SITE_NAME.sub("", " ".join(title.replace("_", " ").split()).casefold())
 
 

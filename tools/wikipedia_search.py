@@ -115,6 +115,12 @@ class WikiSearch(RetrievalTool):
 
 
 def format_snippet(passage: Passage, snippet_words: int) -> str:
+    """Return a passage as an answer, with at most `snippet_words` words of its text.
+
+    Example:
+        >>> format_snippet(Passage("1", "Suez Canal", "History", "It opened in 1869.", ""), 3)
+        'Suez Canal > History > It opened in'
+    """
     parts = (passage.title, passage.section, cut_words(passage.text, snippet_words))
     return " > ".join(part for part in map(clean_result, parts) if part)
 

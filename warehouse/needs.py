@@ -67,7 +67,14 @@ def counts_only_needs() -> Needs:
 
 
 def needs_of(sql: str) -> Needs:
-    """Return what a statement reads, directly or through views."""
+    """Return what a statement reads, directly or through views.
+
+    Example:
+        >>> sorted(needs_of("select count(*) from stage_costs").rows)
+        ['stage_costs']
+        >>> sorted(needs_of("select 1").tables)
+        []
+    """
     # A statement needs everything if it reads DuckDB's own catalogue, names relations in strings
     # (`from query('…')`), or names an unknown relation, so that DuckDB can suggest a similar name.
     nodes, names = parsed(sql)

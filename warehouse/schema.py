@@ -68,6 +68,12 @@ def sql_texts(folder: str = "") -> dict[str, str]:
 
 @functools.cache
 def tables() -> dict[str, TableSchema]:
+    """Return the tables by name.
+
+    Example:
+        >>> tables()["documents"].primary_key
+        ('document_id',)
+    """
     return {
         match[2]: TableSchema(
             name=match[2],

@@ -34,7 +34,12 @@ def digest_of_bytes(content: bytes, *, size: int = 16) -> bytes:
 
 
 def hex_digest(*parts: object, size: int = 16) -> str:
-    """Return `digest` in hexadecimal, two characters per byte."""
+    """Return `digest` in hexadecimal, two characters per byte.
+
+    Example:
+        >>> hex_digest("text", 1, size=4)
+        '776f846f'
+    """
     return digest(*parts, size=size).hex()
 
 

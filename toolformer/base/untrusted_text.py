@@ -8,7 +8,12 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def shown(text: object, *, key: str | None = None) -> str:
-    """Return a text as one `plain` line of at most 300 characters, with an API key replaced."""
+    r"""Return a text as one `plain` line of at most 300 characters, with an API key replaced.
+
+    Example:
+        >>> shown("\x1b[2Jno s3cret\n here", key="s3cret")
+        '\\x1b[2Jno … here'
+    """
     line = " ".join((str(text).replace(key, "…") if key else str(text)).split())
     return plain(line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 2]} …")
 

@@ -39,7 +39,12 @@ class Opening:
 
 
 def sampled(ranked: Sequence[ItemT], *, count: int) -> list[tuple[ItemT, int]]:
-    """Sample about `count` items, denser at the start; pair each with the number it represents."""
+    """Sample about `count` items, denser at the start; pair each with the number it represents.
+
+    Example:
+        >>> sampled("abcdefghijkl", count=5)
+        [('a', 1), ('c', 3), ('f', 3), ('j', 5)]
+    """
     if len(ranked) <= count:
         return [(item, 1) for item in ranked]
     ends = sorted({len(ranked) * step**2 // count**2 for step in range(count + 1)})
@@ -50,6 +55,12 @@ def best_threshold(openings: Iterable[Opening], *, kept_weight: float = 1.0) -> 
     """Return the best threshold; if none gains anything, a number above all probabilities.
 
     `openings` must not be empty. Openings at kept calls count `kept_weight` times.
+
+    Example:
+        >>> harmful, helpful = Opening(0.2, -0.4, False), Opening(0.1, 0.3, True)
+        >>> openings = [harmful, helpful, Opening(0.3, 0.1, True)]
+        >>> best_threshold(openings), best_threshold(openings, kept_weight=2)
+        (0.3, 0.1)
     """
     ranked = sorted(openings, key=_probability, reverse=True)
     best, total = math.nextafter(ranked[0].probability, 1), Fraction(0)
@@ -75,6 +86,11 @@ def prompt_threshold(openings: Sequence[Opening], *, kept_weight: float) -> floa
     by at most one standard error: the root of the summed squared gains between the two thresholds.
     If the total at the mean is lower by more than that, the result is the next lower threshold
     whose total is not.
+
+    Example:
+        >>> openings = [Opening(0.4, 2, True), Opening(0.01, 0.5, True), Opening(0.01, -0.4, False)]
+        >>> best_threshold(openings), round(prompt_threshold(openings, kept_weight=1), 3)
+        (0.01, 0.063)
     """
 
     def gain(opening: Opening) -> float:

@@ -51,6 +51,14 @@ def choose_token(
 
     `ranked_tokens` has at least two tokens, most likely first. With a `call_top_k` of 1, calls open
     only as in greedy decoding; with 0, none opens. Paper: §4.2 (top k, at most one call per input).
+
+    Example:
+        >>> rule = dict(call_top_k=3, min_call_probability=0, max_calls=1, is_disabled=False)
+        >>> third, first = CallChance(3, 0.1), CallChance(1, 0.5)
+        >>> choose_token([" the", " a"], open_token=" [", chance=third, calls_so_far=0, **rule)
+        ' ['
+        >>> choose_token([" [", " the"], open_token=" [", chance=first, calls_so_far=1, **rule)
+        ' the'
     """
     rule = {"call_top_k": call_top_k, "min_call_probability": min_call_probability}
     if not is_disabled and calls_so_far < max_calls and may_open(*chance, **rule):
@@ -61,7 +69,16 @@ def choose_token(
 def may_open(
     rank: int | None, probability: float | None, *, call_top_k: int, min_call_probability: float
 ) -> bool:
-    """Return whether rank and probability of ` [` both allow a call; a minimum of 1 allows none."""
+    """Return whether rank and probability of ` [` both allow a call; a minimum of 1 allows none.
+
+    Example:
+        >>> may_open(10, 0.1, call_top_k=10, min_call_probability=0.1)
+        True
+        >>> may_open(11, 0.1, call_top_k=10, min_call_probability=0.1)
+        False
+        >>> may_open(2, 0.09, call_top_k=10, min_call_probability=0.1)
+        False
+    """
     if rank is None or probability is None:
         return False
     return rank <= call_top_k and 1 > min_call_probability <= probability
@@ -95,6 +112,13 @@ def identify_tool(text: str, probability: float, *, least: Mapping[str, float]) 
     `probability` is p(` [`) times the probabilities of the tokens of `text`, so that p(tool | ` [`)
     does not depend on how the tokenizer splits names. `least` has each tool's minimum. Raise
     CallSyntaxError once no tool that the text can still name reaches its minimum.
+
+    Example:
+        >>> least = {"Calculator": 0.2, "Calendar": 0.05}
+        >>> identify_tool("Cal", 0.1, least=least) is None
+        True
+        >>> identify_tool("Calendar", 0.1, least=least)
+        'Calendar'
     """
     start = text.lstrip(" ")
     candidates = [tool for tool in least if _agree(start, f"{tool}(")]
@@ -115,6 +139,13 @@ def read_open_call(
 
     Raise CallSyntaxError as soon as the text cannot become a call of an enabled tool.
     `blocked_tools` affects only the error's reason.
+
+    Example:
+        >>> rules = dict(enabled_tools=["QA"], blocked_tools=[], parse_arguments=None)
+        >>> read_open_call("QA(Who", **rules) is None
+        True
+        >>> read_open_call('QA("Who?") ->', **rules)
+        ToolCall(tool_name='QA', arguments='Who?')
     """
     start = text.lstrip(" ")
     tool = next((name for name in enabled_tools if _agree(start, f"{name}(")), None)

@@ -58,6 +58,11 @@ def score_interval(scores: Values, weights: Values, *, metric: Metric, seed: int
     are wrong. Perplexity uses the percentile bootstrap over items (Efron, 1979). Scores are 0 or 1
     for accuracy, mean losses in nats per token for perplexity. Weights are numbers of tokens for
     perplexity and all equal for accuracy.
+
+    Example:
+        >>> interval = score_interval([1, 0, 0, 1], [1, 1, 1, 1], metric="accuracy", seed=0)
+        >>> print(f"{interval.score} ({interval.low:.2f} to {interval.high:.2f})")
+        0.5 (0.15 to 0.85)
     """
     values, weighed = _arrays(scores, weights)
     if metric == "accuracy":
@@ -79,6 +84,12 @@ def paired_difference(
     exact form of McNemar's (1947) for accuracy. For perplexity it is Fisher's (1935) sign-flip test
     on the loss differences times tokens: exact for few items, with random flips for more. Swapping
     the two models negates difference and interval and keeps the p-value.
+
+    Example:
+        >>> with_calls, without = [1, 1, 1, 0], [1, 0, 0, 0]
+        >>> result = paired_difference(with_calls, without, [1] * 4, metric="accuracy", seed=0)
+        >>> result.difference, result.better, result.worse, result.p_value
+        (0.5, 2, 0, 0.5)
     """
     first, other, weighed = _arrays(scores, other_scores, weights)
     if metric == "accuracy":

@@ -28,7 +28,12 @@ _NUMBER = re.compile(
 
 
 def normalised_words(text: str) -> list[str]:
-    """Return the lower-cased words of a text without punctuation and symbols at their edges."""
+    """Return the lower-cased words of a text without punctuation and symbols at their edges.
+
+    Example:
+        >>> normalised_words("The capital is – of course – “Oslo”!")
+        ['the', 'capital', 'is', 'of', 'course', 'oslo']
+    """
     words = (_EDGES.sub("", unicodedata.normalize("NFC", word.lower())) for word in text.split())
     return [word for word in words if word]
 
@@ -38,6 +43,10 @@ def contains_answer(prediction: str, gold: Sequence[str], *, first_words: int) -
 
     The paper searches the first 5 words for LAMA and the temporal sets (§4.2.1, §4.2.5), 20 for
     questions (§4.2.3) and 10 for MLQA (§4.2.4).
+
+    Example:
+        >>> contains_answer("a small town near Lyon in France", ["Lyon"], first_words=5)
+        True
     """
     words = list(islice(normalised_words(prediction), first_words))
     return any(_occurs(normalised_words(answer), words) for answer in gold)
@@ -58,13 +67,23 @@ def answered_number(text: str) -> Decimal | None:
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the last number: the final answer of a step-by-step solution. Not in the paper."""
+    """Return the last number: the final answer of a step-by-step solution. Not in the paper.
+
+    Example:
+        >>> last_number("48 / 2 = 24 clips in May, and 48 + 24 = 72 in all.")
+        Decimal('72')
+    """
     *_, last = None, *_NUMBER.finditer(_without_currency_signs(plain(text)))
     return _value_of(last)
 
 
 def is_number_right(number: Decimal | None, gold: Sequence[str]) -> bool:
-    """Return whether a number equals an accepted answer to within 1e-4 (paper §4.2.2)."""
+    """Return whether a number equals an accepted answer to within 1e-4 (paper §4.2.2).
+
+    Example:
+        >>> is_number_right(answered_number("the sum 9+5=14."), ["14"])
+        True
+    """
     return number is not None and any(
         abs(float(number) - float(answer)) <= NUMBER_TOLERANCE for answer in gold
     )
@@ -75,6 +94,10 @@ def is_number_rounded(number: Decimal | None, gold: Sequence[str]) -> bool:
 
     Only a number with at least two decimals counts, since the Calculator rounds to two. A bare 63
     is not accepted for 62.999, because it may be a guess.
+
+    Example:
+        >>> [is_number_rounded(Decimal(text), ["0.004"]) for text in ("0.00", "0")]
+        [True, False]
     """
     if number is None or not f"{number:f}".partition(".")[2][1:]:
         return False

@@ -93,7 +93,12 @@ def chat_messages(
 
 
 def chat_id(call_id: str) -> str:
-    """Return the id of a call in chats: nine letters and digits."""
+    """Return the id of a call in chats: nine letters and digits.
+
+    Example:
+        >>> chat_id("3f9a")
+        'f5334b04a'
+    """
     return hex_digest(call_id)[:_ID_LENGTH]
 
 
@@ -102,6 +107,10 @@ def with_chat_markers_broken(record: Record) -> Record:
 
     Markers such as `<|im_end|>` get a blank after their first character, but only in fields that a
     template or tokenizer reads.
+
+    Example:
+        >>> with_chat_markers_broken({"text": "It ends.<|im_end|>", "split": "train"})
+        {'text': 'It ends.< |im_end|>', 'split': 'train'}
     """
     return {
         name: break_chat_markers(value) if name in _TEXT_FIELDS else value

@@ -36,6 +36,10 @@ def plan_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]
     """Group rows of similar length; return indices into `lengths`.
 
     The longest rows come first, so that a batch that exceeds memory fails at once.
+
+    Example:
+        >>> plan_batches([2, 9, 3, 3], token_budget=9)
+        [[1], [2, 3, 0]]
     """
     order = longest_first(lengths)
     in_order = [lengths[index] for index in order]

@@ -71,6 +71,10 @@ def plain_prompt(turns: Sequence[Mapping[str, str]]) -> str:
     r"""Return the turns as one text, separated by empty lines.
 
     A model finetuned on plain texts calls tools in this form. It has never seen role names.
+
+    Example:
+        >>> plain_prompt([{"content": "Hello."}, {"content": "6 times 7 is "}])
+        'Hello.\n\n6 times 7 is'
     """
     return "\n\n".join(turn["content"].strip() for turn in turns)
 

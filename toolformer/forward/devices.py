@@ -13,7 +13,12 @@ def resolve_device(device: str) -> str:
 
 
 def devices_of(device: str) -> list[str]:
-    """Return the devices that a setting allows: all GPUs for `auto`, otherwise one device."""
+    """Return the devices that a setting allows: all GPUs for `auto`, otherwise one device.
+
+    Example:
+        >>> devices_of("cpu"), devices_of("cuda:1")
+        (['cpu'], ['cuda:1'])
+    """
     import torch
 
     resolved = resolve_device(device)
@@ -23,7 +28,11 @@ def devices_of(device: str) -> list[str]:
 
 
 def check_device(device: str) -> None:
-    """Raise `DeviceError` if torch cannot use a device on this machine."""
+    """Raise `DeviceError` if torch cannot use a device on this machine.
+
+    Example:
+        >>> check_device("cpu")
+    """
     import torch
 
     try:
@@ -40,7 +49,12 @@ def check_device(device: str) -> None:
 
 
 def device_identity(device: str) -> str:
-    """Return a name that all processes share; GPU numbers depend on `CUDA_VISIBLE_DEVICES`."""
+    """Return a name that all processes share; GPU numbers depend on `CUDA_VISIBLE_DEVICES`.
+
+    Example:
+        >>> device_identity("cpu")
+        'cpu'
+    """
     import torch
 
     if not device.startswith("cuda") or not torch.cuda.is_available():

@@ -18,6 +18,12 @@ _CRITICAL_DEVIATION = NormalDist().inv_cdf(0.95)
 
 
 def chance_sample_size(calls: int, *, max_size: int) -> int:
+    """Return how many of the executed calls are scored with swapped results.
+
+    Example:
+        >>> [chance_sample_size(calls, max_size=200) for calls in (4, 60, 500, 9000)]
+        [4, 10, 50, 200]
+    """
     return min(max_size, calls, max(_MIN_SAMPLE_SIZE, calls // _CALLS_PER_SAMPLED_CALL))
 
 
@@ -66,7 +72,16 @@ class ChanceComparison:
 
     @property
     def sentence(self) -> str:
-        """The comparison in words, with both shares."""
+        """The comparison in words, with both shares.
+
+        Example:
+            >>> print(ChanceComparison(107, 464, 3, 44, 2, 11).sentence)
+            above chance (23 % of 464 calls kept, 7 % of 44 with swapped results)
+            >>> print(ChanceComparison(32, 157, 6, 30, 4, 7).sentence)
+            ... # doctest: +NORMALIZE_WHITESPACE
+            not distinguishable from chance
+            (20 % of 157 calls kept, 20 % of 30 with swapped results)
+        """
         if self.kept_share is None:
             return "no call was scored"
         text = f"{percent(self.kept_share)} of {self.scored:,} calls kept"

@@ -16,7 +16,14 @@ MISSING: Any = _Missing()
 
 
 def value_at(row: object, name: str) -> Any:
-    """Return the value of a column, or MISSING; a key equal to the whole name takes precedence."""
+    """Return the value of a column, or MISSING; a key equal to the whole name takes precedence.
+
+    Example:
+        >>> value_at({"a": {"b": 2}, "a.b": 1}, "a.b")
+        1
+        >>> value_at({"meta": {"url": "https://a.org"}}, "meta.url")
+        'https://a.org'
+    """
     if not isinstance(row, Mapping):
         return MISSING
     if name in row:

@@ -36,6 +36,14 @@ def parse_publication_date(value: object) -> datetime.date | None:
 
     A number, even if stored as text, is either a calendar date (20130918, or with hours, minutes
     and seconds) or a time since 1970 in seconds, milli-, micro- or nanoseconds, converted to UTC.
+
+    Example:
+        >>> parse_publication_date("18 September 2013")
+        datetime.date(2013, 9, 18)
+        >>> parse_publication_date("03/04/2013") is None
+        True
+        >>> parse_publication_date(1379462400000)
+        datetime.date(2013, 9, 18)
     """
     date = _parsed(value)
     return date if date and EARLIEST_DATE <= date <= LATEST_DATE else None

@@ -31,7 +31,12 @@ _SHOWN_COLUMNS = 20
 
 
 def losses_in_words(losses: Iterable[tuple[str, str, int]]) -> list[tuple[str, int]]:
-    """Describe losses, given as (kind, column, count); all unread columns share one description."""
+    """Describe losses, given as (kind, column, count); all unread columns share one description.
+
+    Example:
+        >>> losses_in_words([("dates", "", 3), ("unread_columns", "id", 5)])
+        [('dates that could not be read', 3), ('columns that are not read: id', 1)]
+    """
     counts, unread = list[tuple[str, int]](), list[str]()
     for kind, name, count in losses:
         if kind == "unread_columns":

@@ -21,7 +21,12 @@ Reason = Literal[
 
 @dataclass(slots=True)
 class Tally:
-    """Number of records read, and number of rejected records by reason."""
+    """Number of records read, and number of rejected records by reason.
+
+    Example:
+        >>> str(Tally(6, Counter(too_long=2, empty_text=3)))
+        'Records read: 6, usable: 1, rejected: 5 (empty_text 3, too_long 2)'
+    """
 
     records: int = 0
     rejected: Counter[str] = field(default_factory=Counter)

@@ -120,7 +120,12 @@ its controls, with calls enabled and disabled."""
 
 
 def call_writers(calls: Mapping[str, int]) -> str:
-    """Return the sentence that says who wrote the kept calls, from `call_writers.sql`."""
+    """Return the sentence that says who wrote the kept calls, from `call_writers.sql`.
+
+    Example:
+        >>> call_writers({"rules of the tools": 212, "the model `tiny`": 28})
+        'Of 240 kept calls, rules of the tools wrote 212, the model `tiny` wrote 28.'
+    """
     wrote = ", ".join(f"{writer} wrote {count:,}" for writer, count in calls.items())
     return f"Of {sum(calls.values()):,} kept calls, {wrote}."
 

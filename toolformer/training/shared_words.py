@@ -82,6 +82,13 @@ class NgramIndex:
 
     Stores 8-byte digests. Among a hundred million n-grams, the probability of any collision is
     below 0.1 %, and a collision only excludes one training text unnecessarily.
+
+    Example:
+        >>> index = NgramIndex()
+        >>> index.add_question("riddles", "What has keys but opens no door?")
+        >>> index.first_overlap('He asked: "What has KEYS but opens no door?"')
+        ('riddles', 'what has keys but opens no door')
+        >>> index.first_overlap("What has keys, then?")
     """
 
     def __init__(self, n: int = 13):
@@ -141,6 +148,13 @@ class NearDuplicateIndex:
     """Texts whose pairwise Jaccard similarity of five-word shingles is below `similarity`.
 
     A text of 700 words takes about 20 KB. The similarity lies in (0, 1].
+
+    Example:
+        >>> index = NearDuplicateIndex(similarity=0.5)
+        >>> index.find_or_add("a", "One two three four five six seven eight nine.")
+        >>> index.find_or_add("b", "One two three four five six seven eight, nine ten")
+        ('a', 0.8333333333333334)
+        >>> index.find_or_add("c", "One two three. Four five six! Nine?")
     """
 
     def __init__(self, similarity: float):

@@ -43,6 +43,11 @@ def kept_tokens(segments: Sequence[Segment], *, max_tokens: int) -> range | None
     which the model learns how to use the result, and half for text before it. Returns None if no
     call fits together with a token after it. `max_tokens` includes calls but not the
     beginning-of-sequence token.
+
+    Example:
+        >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
+        >>> kept_tokens(text[:3] + [Segment([70, 71, 72], 2)] + text[3:], max_tokens=5)
+        range(2, 4)
     """
     lengths = [len(segment.ids) for segment in segments]
     calls = [index for index, segment in enumerate(segments) if segment.request_length is not None]
@@ -75,6 +80,13 @@ def training_row(
     `context` has the token ids before the text, such as a chat prompt; `max_tokens` includes them.
     The range may have been chosen with other calls in the text. If the calls in `segments` make the
     row too long, it is truncated between segments.
+
+    Example:
+        >>> text = [Segment([token], None) for token in (1, 2, 3, 4, 5)]
+        >>> segments = text[:3] + [Segment([70, 71, 72], 2)] + text[3:]
+        >>> row = training_row(segments, range(2, 4), max_tokens=5)
+        >>> list(row.ids), list(row.kinds)
+        ([3, 70, 71, 72, 4], [0, 1, 1, 3, 0])
     """
     ids = list(context)
     kinds = bytearray([context_kind] * len(ids))

@@ -98,6 +98,14 @@ class FunctionTool(Tool):
             version: By default a digest of the user's files: the function's, the one that makes the
                 tool, and all that they import. Pass a version if answers also depend on data, a
                 package or a dynamic import.
+
+        Example:
+            >>> def repeat(word: str, times: int = 2) -> str:
+            ...     '''Repeats a word.'''
+            ...     return word * times
+            >>> tool = FunctionTool.from_function(repeat, version="1")
+            >>> tool.parse_arguments("tick, times = 03"), tool.call("tick, 3", Document("d", ""))
+            ('tick, 3', 'tickticktick')
         """
         inner = _innermost(function)
         shown = getattr(inner, "__name__", repr(inner))

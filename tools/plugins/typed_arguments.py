@@ -166,6 +166,11 @@ def write_arguments(values: Mapping[str, object], parameters: Sequence[Parameter
 
     Raises:
         CallSyntaxError: With reason `both_quotes` if a text needs quotes but contains both kinds.
+
+    Example:
+        >>> parameters = [Parameter("amount", float), Parameter("unit", str)]
+        >>> write_arguments({"amount": 12.0, "unit": "metre, or foot"}, parameters)
+        '12, unit="metre, or foot"'
     """
     pieces: list[str] = []
     is_named = False

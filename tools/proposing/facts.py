@@ -17,6 +17,13 @@ _PRONOUN = re.compile(r"I(?:['’]\w+)?")
 
 
 def propose_facts(text: str) -> list[Proposal]:
+    """Propose queries before names and numbers that are new in the text.
+
+    Example:
+        >>> text = "The canal of Suez opened in 1869. Ships from Port Said use Suez since 1869."
+        >>> [text[each.offset :].split()[0] for each in propose_facts(text)]
+        ['Suez', '1869.', 'Port']
+    """
     proposals: list[Proposal] = []
     seen: set[str] = set()
     end, follows_name = 0, False
@@ -35,7 +42,14 @@ def propose_facts(text: str) -> list[Proposal]:
 
 
 def query_before(text: str, offset: int, *, title: str | None, words: int, characters: int) -> str:
-    """Return title and last words before an offset as a search term of limited length."""
+    """Return title and last words before an offset as a search term of limited length.
+
+    Example:
+        >>> query_before(
+        ...     "The canal opened in 1869.", 20, title="Suez Canal", words=3, characters=300
+        ... )
+        'Suez Canal canal opened in'
+    """
     # Characters farther away never fit into the search term.
     known = clean_result(text[max(0, offset - 2 * characters) : offset]).split()[-words:]
     heading = clean_result(title or "")[:characters].rstrip()

@@ -52,11 +52,18 @@ class RankedPassage(NamedTuple):
 def split_passages(
     title: str, text: str, url: str = "", *, passage_ids: Iterator[int], max_words: int = 100
 ) -> Iterator[Passage]:
-    """Cut an article into passages that end with a sentence if possible.
+    r"""Cut an article into passages that end with a sentence if possible.
 
     Sentences are joined up to `max_words`; a sentence longer than that is split between words. A
     passage never spans two sections. A short line after a blank line is a heading if it ends
     without a full stop; consecutive headings are joined, and headings without text are dropped.
+
+    Example:
+        >>> from itertools import count
+        >>> text = "Otters swim. They eat fish.\n\nRange\n\nAsia."
+        >>> passages = split_passages("Otter", text, passage_ids=count(7), max_words=3)
+        >>> [(passage.passage_id, passage.section, passage.text) for passage in passages]
+        [('7', '', 'Otters swim.'), ('8', '', 'They eat fish.'), ('9', 'Range', 'Asia.')]
     """
     if max_words < 1:
         raise ValueError(f"max_words is {max_words}. Expected at least 1 word per passage.")
@@ -94,7 +101,12 @@ def passage_from_raw(raw: str) -> Passage:
 
 
 def read_passage(fields: Mapping[str, object], passage_id: str) -> Passage:
-    """Read a passage from `text`, or from `contents`, whose first line is the default title."""
+    r"""Read a passage from `text`, or from `contents`, whose first line is the default title.
+
+    Example:
+        >>> read_passage({"contents": '"Suez Canal"\nIt opened in 1869.'}, "7")
+        Passage(passage_id='7', title='Suez Canal', section='', text='It opened in 1869.', url='')
+    """
     text_fields = {name: value for name, value in fields.items() if isinstance(value, str)}
     text, title = text_fields.get("text", "").strip(), text_fields.get("title", "")
     if not text:

@@ -27,7 +27,14 @@ _NOT_COUNTED = FUNCTION_WORDS | {"s", "t"}
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a text into sentences, with single spaces between their words."""
+    """Split a text into sentences, with single spaces between their words.
+
+    Example:
+        >>> split_sentences("Dr. J. Hall left the U.S. in May. He paid $3.50 for No. 7 … of 9.")
+        ['Dr. J. Hall left the U.S. in May.', 'He paid $3.50 for No. 7 … of 9.']
+        >>> split_sentences('It is in the U.S. The river is not. "Why?" Nobody knows.')
+        ['It is in the U.S.', 'The river is not.', '"Why?"', 'Nobody knows.']
+    """
     text = " ".join(text.split())
     sentences: list[str] = []
     start = 0
@@ -39,7 +46,12 @@ def split_sentences(text: str) -> list[str]:
 
 
 def best_sentences(text: str, query: str, max_sentences: int) -> str:
-    """Return the sentences with most distinct content words of a query; the earlier win ties."""
+    """Return the sentences with most distinct content words of a query; the earlier win ties.
+
+    Example:
+        >>> best_sentences("Otters swim. They eat fish. They sleep.", "What fish do they eat?", 1)
+        'They eat fish.'
+    """
     sentences = split_sentences(text)
     wanted = _content_words(query)
     shared = [len(wanted & _content_words(sentence)) for sentence in sentences]

@@ -41,6 +41,13 @@ def execute_calls(
         progress: Called at the start and after each batch with the numbers of calls made and to
             make. Cached calls are not counted.
         failures: See `Calls`; pass it to count across several invocations.
+
+    Example:
+        >>> from tools.calculator import Calculator
+        >>> requests = [("6 * 7", Document("a", "")), ("1 / 0", Document("b", ""))]
+        >>> results = execute_calls(Calculator(), requests, limits=Limits(deadline_seconds=10))
+        >>> [(result.result, result.reason) for result in results]
+        [('42', None), (None, 'division_by_zero')]
     """
     calls = Calls(tool, limits=limits, failures=failures)
     dependencies = _cache_keys(tool, [document for _, document in requests]) if cache else None
@@ -97,6 +104,13 @@ def call_runner(
     Args:
         on_outcome: Called with the index, the tool's name and the reason of a failure, else None.
         failures: See `Calls`.
+
+    Example:
+        >>> from tools.calculator import Calculator
+        >>> limits = Limits(deadline_seconds=10)
+        >>> run = call_runner({"Calculator": Calculator()}, [Document("a", "")], limits=limits)
+        >>> run([(0, ToolCall("Calculator", "6 * 7")), (0, ToolCall("Calculator", "1 / 0"))])
+        ['42', None]
     """
     failures = Counter() if failures is None else failures
 

@@ -69,7 +69,12 @@ class ResultCache:
 
 
 def outcome_key(tool_name: str, version: str, *parts: str) -> str:
-    """Return a digest of everything on which an outcome depends; the order of parts counts."""
+    """Return a digest of everything on which an outcome depends; the order of parts counts.
+
+    Example:
+        >>> outcome_key("A", "1", "bc") == outcome_key("A", "1", "b", "c")
+        False
+    """
     return hex_digest(json.dumps([tool_name, version, *parts]))
 
 

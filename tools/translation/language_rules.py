@@ -41,6 +41,16 @@ _MEANS = re.compile(
 
 
 def preselect_by_language(document: Document) -> Preselection:
+    """Select texts with a chunk in another language between English chunks.
+
+    Example:
+        >>> text = "The sign at the gate says this in large blue letters: Se ruega no dar de " + (
+        ...     "comer a las palomas de la plaza, gracias. I read it twice and put my sandwich "
+        ...     "back into the bag."
+        ... )
+        >>> preselect_by_language(Document("example", text)).reason
+        'foreign_text_between_english'
+    """
     reason = "no_long_paragraph"
     for paragraph in document.text.splitlines():
         chunks = _chunks(paragraph)

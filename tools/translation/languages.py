@@ -63,7 +63,13 @@ class Guess(NamedTuple):
 
 
 def guess_language(text: str) -> Guess | None:
-    """Return the most likely language; None without letters, for which fastText would guess."""
+    """Return the most likely language; None without letters, for which fastText would guess.
+
+    Example:
+        >>> guess_language("El puente colgante cruza el río desde hace cien años.").language
+        'es'
+        >>> guess_language("1,250 + 37 = 1,287")
+    """
     # fastText accepts neither line breaks nor characters that cannot be encoded.
     line = " ".join(text[:_CHARACTERS].encode("utf-8", errors="replace").decode().split())
     if not any(map(str.isalpha, line)):
@@ -82,7 +88,12 @@ def _detector() -> "LangDetector":
 
 
 def apertium_codes(language: str) -> tuple[str, ...]:
-    """Return the codes that Apertium may have for a language, the most likely first."""
+    """Return the codes that Apertium may have for a language, the most likely first.
+
+    Example:
+        >>> apertium_codes("es"), apertium_codes("hr")
+        (('spa', 'es'), ('hrv', 'hbs', 'hr'))
+    """
     iso = [NLLB_CODES[language].partition("_")[0]] if language in NLLB_CODES else []
     others = [code for other, code in _OTHER_APERTIUM_CODES if other == language]
     return tuple(dict.fromkeys((*iso, *others, language)))

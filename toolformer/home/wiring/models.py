@@ -198,7 +198,12 @@ class EvaluatedModel(ModelLocation):
 
 
 def name_of_variant(variant: str) -> str:
-    """Return the name of a training variant in evaluations: `finetuned` for `calls`."""
+    """Return the name of a training variant in evaluations: `finetuned` for `calls`.
+
+    Example:
+        >>> name_of_variant("calls"), name_of_variant("plain")
+        ('finetuned', 'plain')
+    """
     return FINETUNED if variant == CALLS else variant
 
 
