@@ -70,7 +70,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any], type[Excep
         put_sources,
         lambda folder: read_sources(folder / "sources.json"),
         SettingsError,
-        "Correct (it|the file)",
+        "Correct it",
     ),
     "probability": (put_probability, read_min_call_probability, ToolformerError, "Delete it"),
     "progress": (put_progress, read_progress, CheckpointError, "Remove"),

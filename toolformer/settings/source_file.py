@@ -39,7 +39,7 @@ def read_sources(file: Path) -> list[SourceSettings]:
     except ValueError as error:
         raise SettingsError(
             f"{file} cannot be used: {error}. Expected the file as toolformer wrote it; sources "
-            "that you add by hand belong in toolformer.yaml (corpus.sources). Correct the file, or "
+            "that you add by hand belong in toolformer.yaml (corpus.sources). Correct it, or "
             "move it away and ingest your sources again, which keeps everything computed from them."
         ) from error
     return list(validated({"corpus": {_KEY: content[_KEY]}}, origin=str(file)).corpus.sources)
